@@ -1,0 +1,64 @@
+"""The one family of errors.
+
+BarayError
+├── Refused         the caller can mend it: bad input, not allowed, a limit
+│   └── NotFound    it does not exist, or it lies above the caller's clearance (the two look the same)
+├── Fault           ours: a broken invariant, a damaged file, a missing part
+└── StateUnknown    an action may or may not have happened: stop, and let recovery decide
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class BarayError(Exception):
+    """Something went wrong; `code` is stable, the message names values, `fix` says what to do.
+
+    `status` is the HTTP status (RFC 9110) of a response that carries the error.
+    `instead`, where set, is called by `store.write` with a transaction after the refused action was
+    rolled back, so that a denial is committed in the action's place.
+    """
+
+    status = 500
+
+    def __init__(self, code: str, message: str, *, fix: str = "", status: int | None = None) -> None:
+        """Take the stable `code`, the `message` with names and values, and the `fix`."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.fix = fix
+        self.status = status if status is not None else type(self).status
+        self.instead: Any = None
+
+    def __str__(self) -> str:
+        """Message, then the fix."""
+        return f"{self.message} {self.fix}".strip()
+
+
+class Refused(BarayError):
+    """The caller can mend it."""
+
+    status = 400
+
+
+class NotFound(Refused):
+    """No such thing for this caller."""
+
+    status = 404
+
+    def __init__(self, what: str, name: str, *, fix: str = "") -> None:
+        """Name the kind (`what`) and the `name` that was asked for."""
+        super().__init__("not_found", f"There is no {what} '{name}'.", fix=fix)
+
+
+class Fault(BarayError):
+    """Ours to mend."""
+
+    status = 500
+
+
+class StateUnknown(BarayError):
+    """It may or may not have happened: nothing is repeated until recovery has looked."""
+
+    status = 503

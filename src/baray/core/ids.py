@@ -1,0 +1,35 @@
+"""Ids: a prefix, `_`, and 26 characters of Crockford base 32 that sort by time (the layout of ULID).
+
+Prefixes: `p` project, `u` actor, `s` source, `d` dataset, `i` index, `m` model, `v` version, `r` Run, `t` Attempt,
+`l` Lease, `e` Service, `n` Node, `a` Answer, `k` key or token, `g` session.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+
+from baray.core.clock import Clock
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_ID = re.compile(rf"[a-z]{{1,3}}_[{_ALPHABET}]{{26}}\Z")
+
+
+class Ids:
+    """Makes ids of the form `r_` + 10 characters of milliseconds + 16 of chance."""
+
+    def __init__(self, clock: Clock, random_bits: Callable[[int], int] = secrets.randbits) -> None:
+        """Take time from `clock` and chance from `random_bits(number of bits)`."""
+        self._clock = clock
+        self._random_bits = random_bits
+
+    def new(self, prefix: str) -> str:
+        """A fresh id with `prefix` (one to three letters)."""
+        number = (int(self._clock.now() * 1000) << 80) | self._random_bits(80)
+        return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Whether `text` is an id with `prefix`."""
+    return text.startswith(prefix + "_") and _ID.match(text) is not None
