@@ -1,0 +1,25 @@
+"""Site: what the rooms above need to act, wired once by the application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from baray.core import Clock, Ids
+from baray.ledger import Ledger
+from baray.store import Blobs, Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """One home's adapters."""
+
+    store: Store
+    """Rows."""
+    blobs: Blobs
+    """Bytes."""
+    ledger: Ledger
+    """History."""
+    clock: Clock
+    """Time."""
+    ids: Ids
+    """Ids."""
