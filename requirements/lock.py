@@ -1,0 +1,80 @@
+"""Writes the locks beside it: `python requirements/lock.py UV`, with UV the path of the `uv` program.
+
+One lock an extra, each complete in itself (core's packages included), all from one resolution, so that any
+two can be installed together. A lock names no index, no folder and no host: where packages come from is the
+installing machine's own business, and the hashes decide what is accepted. Only the files that a Linux machine
+with a supported Python can use are listed: wheels for x86_64 and aarch64, pure wheels, source archives.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+EXTRAS = {"core": [], "data": ["data"], "train": ["train"], "dev": ["data", "train", "dev"]}
+# What builds the editable install: set-up runs pip without build isolation, so that nothing is fetched unhashed.
+BUILD = "setuptools>=77\n"
+PYTHONS = ("cp311", "cp312", "cp313")
+WHEEL = re.compile(r"-(?P<python>[^-]+)-(?P<abi>[^-]+)-(?P<platform>[^-]+)\.whl$")
+
+
+def main(uv: str) -> None:
+    """Resolve once for all extras, then write each extra's part."""
+    with tempfile.TemporaryDirectory() as folder:
+        build = Path(folder, "build.in")
+        build.write_text(BUILD)
+        pins = Path(folder, "pins.txt")
+        compile_lock(uv, EXTRAS["dev"], build, pins)
+        everything = Path(folder, "pylock.toml")
+        compile_lock(uv, EXTRAS["dev"], build, everything)
+        packages = tomllib.loads(everything.read_text())["packages"]
+        for name, extras in EXTRAS.items():
+            part = Path(folder, f"{name}.txt")
+            compile_lock(uv, extras, build, part, constraint=pins)
+            wanted = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", part.read_text(), re.MULTILINE))
+            chosen = [p for p in packages if p["name"] in wanted and "win32" not in p.get("marker", "")]
+            HERE.joinpath(f"{name}.txt").write_text("".join(render(p) for p in chosen))
+
+
+def compile_lock(uv: str, extras: list[str], build: Path, out: Path, *, constraint: Path | None = None) -> None:
+    """Let uv resolve pyproject.toml with `extras` for every supported Python, into `out`."""
+    command = [uv, "pip", "compile", "--quiet", "--no-config", "--universal", "--python-version", "3.11"]
+    command += ["--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"]
+    command += [word for extra in extras for word in ("--extra", extra)]
+    command += ["--format", "pylock.toml" if out.suffix == ".toml" else "requirements.txt"]
+    command += ["--constraints", str(constraint)] if constraint else []
+    command += [str(HERE.parent / "pyproject.toml"), str(build), "--output-file", str(out)]
+    subprocess.run(command, check=True)
+
+
+def render(package: dict[str, Any]) -> str:
+    """One package's lines: the pin, its marker, and the digests of the files that fit."""
+    files = [wheel for wheel in package.get("wheels", []) if fits(wheel["url"].rsplit("/", 1)[-1])]
+    files += [package["sdist"]] if "sdist" in package else []
+    hashes = sorted({file["hashes"]["sha256"] for file in files})
+    # The supported Pythons start at 3.11, so uv's own "3.11 or later" says nothing.
+    condition = re.sub(r"python_full_version >= '3\.11'( and )?", "", package.get("marker", ""))
+    marker = f" ; {condition}" if condition else ""
+    lines = [f"{package['name']}=={package['version']}{marker}", *(f"    --hash=sha256:{h}" for h in hashes)]
+    return " \\\n".join(lines) + "\n"
+
+
+def fits(filename: str) -> bool:
+    """Say whether a wheel is for Linux on x86_64 or aarch64 and for a supported Python."""
+    match = WHEEL.search(filename)
+    if match is None:
+        return False
+    pythons, platform = match["python"].split("."), match["platform"]
+    stable = match["abi"] == "abi3" and any(p.startswith("cp3") and int(p[3:]) <= 13 for p in pythons)
+    right_python = stable or "py3" in pythons or any(p in PYTHONS and match["abi"] == p for p in pythons)
+    return right_python and (platform == "any" or ("manylinux" in platform and ("x86_64" in platform or "aarch64" in platform)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
