@@ -11,7 +11,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _REF = re.compile(
     r"(?:(?P<project>[a-z0-9][a-z0-9-]{0,62})/)?(?P<kind>[a-z]+):(?P<name>[a-z0-9_-]+)(?:@v(?P<version>[0-9]{1,9}))?\Z"
 )
-KINDS = frozenset({"source", "dataset", "index", "model", "run", "service", "answer", "entry", "node", "project", "actor"})
+KINDS = frozenset(
+    {"source", "dataset", "index", "model", "run", "service", "answer", "entry", "node", "project", "actor"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

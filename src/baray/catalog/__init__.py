@@ -1,0 +1,38 @@
+"""Named, versioned, content-addressed things and the lineage between them.
+
+Owns: Sources, Datasets, Indexes, Models, their versions, files and edges.
+Does not own: how they are made (`data`, `train`), who may see them (`access`), when they are published (`runs.apply`).
+"""
+
+from baray.catalog.lineage import lineage
+from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
+from baray.catalog.records import add_edges, all_versions, by_id, newest
+from baray.catalog.versions import (
+    Publication,
+    SourceRequest,
+    add_source,
+    publish,
+    read_manifest,
+    resolve,
+    version_files,
+)
+
+__all__ = [
+    "FileEntry",
+    "Lineage",
+    "Output",
+    "Publication",
+    "SourceFile",
+    "SourceRequest",
+    "VersionRow",
+    "add_edges",
+    "add_source",
+    "all_versions",
+    "by_id",
+    "lineage",
+    "newest",
+    "publish",
+    "read_manifest",
+    "resolve",
+    "version_files",
+]

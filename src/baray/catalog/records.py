@@ -1,0 +1,203 @@
+"""All statements of `catalog`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Select, func, insert, select, update
+
+from baray.catalog.nouns import SourceFile, VersionRow
+from baray.store import Tx, schema
+
+source, thing, version, source_file, edge = (
+    schema.source,
+    schema.thing,
+    schema.version,
+    schema.source_file,
+    schema.edge,
+)
+_VERSION = (
+    version.c.id,
+    version.c.number,
+    version.c.digest,
+    version.c.manifest_digest,
+    version.c.label,
+    version.c.run_id,
+    version.c.bytes,
+    version.c.created,
+    version.c.summary,
+)
+
+
+def _things(kind: str) -> Select[Any]:
+    """Versions of a kind joined with their thing (or Source)."""
+    if kind == "source":
+        named = select(*_VERSION, source.c.name, source.c.title, source.c.project_id)
+        return named.join(source, source.c.id == version.c.source_id)
+    named = select(*_VERSION, thing.c.name, thing.c.title, thing.c.project_id)
+    return named.join(thing, thing.c.id == version.c.thing_id).where(thing.c.kind == kind)
+
+
+def _row(kind: str, row: Any) -> VersionRow:  # noqa: ANN401 - a row
+    values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
+    return VersionRow(
+        **values | {"summary": json.loads(values["summary"]), "kind": kind, "ref": f"{kind}:{row.name}@v{row.number}"}
+    )
+
+
+def find(tx: Tx, project_id: str, kind: str, name: str, number: int | None) -> VersionRow | None:
+    """Version `number` of a thing, or its newest."""
+    table = source if kind == "source" else thing
+    statement = _things(kind).where(table.c.project_id == project_id, table.c.name == name)
+    if number is not None:
+        statement = statement.where(version.c.number == number)
+    row = tx.execute(statement.order_by(version.c.number.desc()).limit(1)).first()
+    return None if row is None else _row(kind, row)
+
+
+def by_id(tx: Tx, version_id: str) -> VersionRow | None:
+    """The version with an id."""
+    found = tx.execute(
+        select(version.c.source_id, thing.c.kind)
+        .outerjoin(thing, thing.c.id == version.c.thing_id)
+        .where(version.c.id == version_id)
+    ).first()
+    if found is None:
+        return None
+    kind = "source" if found.source_id else found.kind
+    return _row(kind, tx.execute(_things(kind).where(version.c.id == version_id)).one())
+
+
+def by_digest(tx: Tx, project_id: str, kind: str, name: str, digest: str) -> VersionRow | None:
+    """The version of a thing that has this identity."""
+    table = source if kind == "source" else thing
+    statement = _things(kind).where(table.c.project_id == project_id, table.c.name == name, version.c.digest == digest)
+    row = tx.execute(statement.order_by(version.c.number.desc()).limit(1)).first()
+    return None if row is None else _row(kind, row)
+
+
+def newest(tx: Tx, project_id: str, kind: str) -> list[VersionRow]:
+    """The newest version of every thing of a kind, by name."""
+    table = source if kind == "source" else thing
+    own = version.c.source_id if kind == "source" else version.c.thing_id
+    last = select(own, func.max(version.c.number).label("top")).group_by(own).subquery()
+    statement = (
+        _things(kind)
+        .join(last, (last.c[0] == own) & (last.c.top == version.c.number))
+        .where(table.c.project_id == project_id)
+        .order_by(table.c.name)
+    )
+    return [_row(kind, row) for row in tx.execute(statement)]
+
+
+def all_versions(tx: Tx, project_id: str, kind: str, name: str) -> list[VersionRow]:
+    """Every version of a thing, newest first."""
+    table = source if kind == "source" else thing
+    statement = _things(kind).where(table.c.project_id == project_id, table.c.name == name)
+    return [_row(kind, row) for row in tx.execute(statement.order_by(version.c.number.desc()))]
+
+
+def ensure_thing(tx: Tx, row: dict[str, Any]) -> str:
+    """The id of the thing (project, kind, name), which is inserted if new."""
+    where = (thing.c.project_id == row["project_id"]) & (thing.c.kind == row["kind"]) & (thing.c.name == row["name"])
+    found = tx.execute(select(thing.c.id).where(where)).scalar()
+    if found is None:
+        tx.execute(insert(thing), row)
+        return str(row["id"])
+    return str(found)
+
+
+def ensure_source(tx: Tx, row: dict[str, Any]) -> str:
+    """The id of the Source (project, name), inserted if new; a new title or licence is taken over."""
+    where = (source.c.project_id == row["project_id"]) & (source.c.name == row["name"])
+    found = tx.execute(select(source.c.id).where(where)).scalar()
+    if found is None:
+        tx.execute(insert(source), row)
+        return str(row["id"])
+    tx.execute(update(source).where(source.c.id == found).values(title=row["title"], licence=row["licence"]))
+    return str(found)
+
+
+def add_version(tx: Tx, row: dict[str, Any]) -> int:
+    """Insert a version with the next number of its thing or Source; return the number."""
+    own = version.c.source_id if row["source_id"] else version.c.thing_id
+    top = tx.execute(select(func.max(version.c.number)).where(own == (row["source_id"] or row["thing_id"]))).scalar()
+    number = int(top or 0) + 1
+    tx.execute(insert(version), row | {"number": number})
+    return number
+
+
+def add_source_files(tx: Tx, version_id: str, files: list[SourceFile]) -> None:
+    """Insert the files of a Source version."""
+    columns = "path, digest, bytes, label, valid_from, valid_until, office"
+    rows = [(version_id, f.path, f.digest, f.bytes, f.label, f.valid_from, f.valid_until, f.office) for f in files]
+    tx.hot(f"INSERT INTO source_file (version_id, {columns}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows)  # noqa: S608 - constant
+
+
+def source_files(tx: Tx, version_id: str) -> list[SourceFile]:
+    """The files of a Source version by path."""
+    statement = select(source_file).where(source_file.c.version_id == version_id).order_by(source_file.c.path)
+    return [
+        SourceFile(
+            path=row.path,
+            digest=row.digest,
+            bytes=row.bytes,
+            label=row.label,
+            valid_from=row.valid_from,
+            valid_until=row.valid_until,
+            office=row.office,
+        )
+        for row in tx.execute(statement)
+    ]
+
+
+def add_edges(tx: Tx, child: str, parents: list[str], role: str) -> None:
+    """Say that `child` was made of `parents`; repeating is free."""
+    rows = [(child, parent, role) for parent in parents]
+    if rows:
+        tx.hot("INSERT INTO edge (child, parent, role) VALUES (?, ?, ?) ON CONFLICT DO NOTHING", rows)
+
+
+def parents(tx: Tx, child: str) -> list[Any]:
+    """(parent, role) of a node."""
+    return list(tx.execute(select(edge.c.parent, edge.c.role).where(edge.c.child == child).order_by(edge.c.parent)))
+
+
+def children(tx: Tx, parent: str) -> list[Any]:
+    """(child, role) of a node."""
+    return list(tx.execute(select(edge.c.child, edge.c.role).where(edge.c.parent == parent).order_by(edge.c.child)))
+
+
+def run_row(tx: Tx, run_id: str) -> Any:  # noqa: ANN401 - a row
+    """What lineage shows of a Run."""
+    run = schema.run
+    return tx.execute(
+        select(run.c.id, run.c.name, run.c.kind, run.c.label, run.c.memo_key).where(run.c.id == run_id)
+    ).first()
+
+
+def revision_row(tx: Tx, revision_id: str) -> Any:  # noqa: ANN401 - a row
+    """What lineage shows of a Service's Revision."""
+    revision, service = schema.revision, schema.service
+    statement = (
+        select(
+            revision.c.id, revision.c.number, revision.c.label, service.c.name, service.c.title, service.c.project_id
+        )
+        .join(service, service.c.id == revision.c.service_id)
+        .where(revision.c.id == revision_id)
+    )
+    return tx.execute(statement).first()
+
+
+def answer_row(tx: Tx, answer_id: str) -> Any:  # noqa: ANN401 - a row
+    """What lineage shows of an Answer."""
+    answer = schema.answer
+    return tx.execute(select(answer).where(answer.c.id == answer_id)).first()
+
+
+def service_revision(tx: Tx, project_id: str, name: str) -> str | None:
+    """The current Revision of a Service."""
+    service = schema.service
+    where = (service.c.project_id == project_id) & (service.c.name == name)
+    return tx.execute(select(service.c.current_revision).where(where)).scalar()
