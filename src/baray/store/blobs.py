@@ -86,7 +86,10 @@ class DiskBlobs:
                     fix="Send the file again.",
                 )
             os.chmod(name, 0o444)
-            target.parent.mkdir(exist_ok=True)
+            self._own(Path(name))
+            if not target.parent.exists():
+                target.parent.mkdir(exist_ok=True)
+                self._own(target.parent)
             os.rename(name, target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
@@ -121,6 +124,12 @@ class DiskBlobs:
         """Remove what killed writers left behind. Only safe while nobody writes."""
         shutil.rmtree(self._temporary)
         self._temporary.mkdir()
+
+    def _own(self, path: Path) -> None:
+        """What root's worker keeps belongs to the root folder's owner, so that control can go on below it."""
+        if os.geteuid() == 0:
+            owner = self._root.stat()
+            os.chown(path, owner.st_uid, owner.st_gid)
 
     def _place(self, digest: str) -> Path:
         if not is_digest(digest):
