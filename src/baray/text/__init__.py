@@ -1,0 +1,40 @@
+"""Khmer and English text, and the Index that is searched.
+
+Owns: normalisation and clusters of Khmer, digits, languages, sentences, redaction, line breaks for HTML; search terms,
+passages, the Index format, ranking. Standard library only.
+Does not own: reading files, which documents enter an Index, what is answered to whom.
+"""
+
+from baray.text.index import IndexFacts, IndexFile, open_index, write_index
+from baray.text.khmer import clusters, fold_digits, normalise
+from baray.text.language import Quality, language, language_shares, quality
+from baray.text.query import Intent, Query, read_question
+from baray.text.redact import redact
+from baray.text.search import Hit, Index
+from baray.text.segment import DocumentRow
+from baray.text.sentences import sentences
+from baray.text.terms import search_form, terms
+
+__all__ = [
+    "DocumentRow",
+    "Hit",
+    "Index",
+    "IndexFacts",
+    "IndexFile",
+    "Intent",
+    "Quality",
+    "Query",
+    "clusters",
+    "fold_digits",
+    "language",
+    "language_shares",
+    "normalise",
+    "open_index",
+    "quality",
+    "read_question",
+    "redact",
+    "search_form",
+    "sentences",
+    "terms",
+    "write_index",
+]

@@ -1,0 +1,233 @@
+"""Search: which documents, and which passage of each, a question is about.
+
+The labels a caller may see are chosen before anything is opened, counted or ranked: what lies in other segments cannot
+change a score, an error or a time. Statistics of the visible segments are added up.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from baray.text.query import Query, QueryTerm, read_question
+from baray.text.segment import IMPACT_UNIT, Segment, Table, key
+
+_CANDIDATES = 12
+_SPAN_CANDIDATES = 48
+_HEAD_WEIGHT = 0.8
+_SECOND_SPAN_WEIGHT = 0.2
+_COVERAGE_WEIGHT = 1.0
+# A term that stands in more than this share of passages picks no candidates where a question has rarer ones.
+_COMMON_SHARE = 0.3
+_LEADING_TERMS = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A document that may answer, with its best passage."""
+
+    document: str
+    """Id of the Document."""
+    path: str
+    """Its path below the folder that was given."""
+    title: str
+    """Its title, or nothing."""
+    label: str
+    """Canonical text of its label."""
+    language: str
+    """`km`, `en` or `other`."""
+    office: str | None
+    """The office that answers for it."""
+    current: bool
+    """Whether it is valid on the day of the question."""
+    score: float
+    """Greater is better; comparable within one question only."""
+    coverage: float
+    """Share, by weight, of the question's content terms in the best passage, its heading and the title; 0..1."""
+    document_coverage: float
+    """The same share in the whole document."""
+    spans: tuple[tuple[int, int], ...]
+    """Its best passages, best first, in code points of the text."""
+    text: str
+    """The document's text."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Weighted:
+    """A query term with its weight in the visible segments, and where its postings lie in each of them."""
+
+    weight: float
+    content: bool
+    common: bool
+    body: tuple[tuple[int, int], ...]
+    head: tuple[tuple[int, int], ...]
+
+
+class Index:
+    """An opened Index; safe to share between threads: a segment may be opened twice, never changed."""
+
+    def __init__(self, places: Mapping[str, tuple[str, str, Path]], *, digest: str) -> None:
+        """Take label -> (file name, file digest, path), and the identity of the Index."""
+        self._places = dict(places)
+        self._opened: dict[str, Segment] = {}
+        self.digest = digest
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of its segments: for the caller to choose from, never to show."""
+        return tuple(self._places)
+
+    def search(self, question: str | Query, *, labels: Collection[str], today: str, limit: int = 5) -> list[Hit]:
+        """The best documents among the segments of `labels`, best first, at most `limit`.
+
+        A document outside its days of validity on `today` (ISO date) is found too, with `current` False: the caller
+        decides what may be said of it. Raises Fault `index_damaged` when a segment's bytes have changed.
+        """
+        query = question if isinstance(question, Query) else read_question(question)
+        segments = [self._segment(label) for label in self._places if label in labels]
+        num_spans = sum(segment.num_spans for segment in segments)
+        if not num_spans:
+            return []
+        weighted = _weigh(query.terms, segments, num_spans)
+        found = [
+            (ranked, segment)
+            for number, segment in enumerate(segments)
+            for ranked in _rank_segment(segment, number, weighted)
+        ]
+        found.sort(key=lambda pair: (-pair[0].score, pair[1].rows[pair[0].document]["id"]))
+        return [_hit(segment, ranked, today) for ranked, segment in found[:limit]]
+
+    def _segment(self, label: str) -> Segment:
+        segment = self._opened.get(label)
+        if segment is None:
+            name, digest, path = self._places[label]
+            segment = self._opened[label] = Segment(path, name=name, digest=digest)
+        return segment
+
+
+@dataclass(frozen=True, slots=True)
+class _Ranked:
+    document: int
+    score: float
+    coverage: float
+    document_coverage: float
+    spans: tuple[int, ...]
+
+
+def _weigh(terms: tuple[QueryTerm, ...], segments: list[Segment], num_spans: int) -> list[_Weighted]:
+    """Query terms with their inverse passage frequency (BM25's), rarest first."""
+    weighted = []
+    for query_term in terms:
+        term_key = key(query_term.term)
+        body = tuple(segment.body.postings(term_key) for segment in segments)
+        head = tuple(segment.head.postings(term_key) for segment in segments)
+        count = sum(end - start for start, end in body)
+        rarity = math.log(1 + (num_spans - count + 0.5) / (count + 0.5))
+        common = count > _COMMON_SHARE * num_spans
+        weighted.append(_Weighted(query_term.weight * rarity, query_term.content, common, body, head))
+    weighted.sort(key=lambda term: -term.weight)
+    return weighted
+
+
+def _rank_segment(segment: Segment, number: int, weighted: list[_Weighted]) -> list[_Ranked]:
+    scores = [0.0] * segment.num_spans
+    head_scores = [0.0] * segment.num_documents
+    for place, term in enumerate(weighted):
+        if not (term.common and place >= _LEADING_TERMS):
+            _add(scores, segment.body, term.body[number], term.weight * IMPACT_UNIT)
+        _add(head_scores, segment.head, term.head[number], term.weight * IMPACT_UNIT)
+    best = _best_spans(segment, scores, head_scores)
+    total = sum(term.weight for term in weighted if term.content) or 1.0
+    found = []
+    for document, spans in best.items():
+        second = scores[spans[1]] if len(spans) > 1 else 0.0
+        base = scores[spans[0]] + _SECOND_SPAN_WEIGHT * second + _HEAD_WEIGHT * head_scores[document]
+        found.append(_ranked(segment, weighted, total, document, spans, number=number, base=base))
+    return found
+
+
+def _add(scores: list[float], table: Table, postings: tuple[int, int], weight: float) -> None:
+    start, end = postings
+    if start < end:
+        for number, impact in zip(table.ids[start:end], table.impacts[start:end], strict=True):
+            scores[number] += weight * impact
+
+
+def _best_spans(segment: Segment, scores: list[float], head_scores: list[float]) -> dict[int, list[int]]:
+    """The candidate documents with their best passages."""
+    best: dict[int, list[int]] = {}
+    for span in heapq.nlargest(_SPAN_CANDIDATES, range(len(scores)), key=scores.__getitem__):
+        if scores[span] <= 0.0:
+            break
+        best.setdefault(segment.span_document[span], []).append(span)
+    for document in heapq.nlargest(3, range(len(head_scores)), key=head_scores.__getitem__):
+        first, behind = segment.span_first[document], segment.span_first[document + 1]
+        if head_scores[document] > 0.0 and document not in best and first < behind:
+            best[document] = [max(range(first, behind), key=scores.__getitem__)]
+
+    def rough(document: int) -> float:
+        return scores[best[document][0]] + _HEAD_WEIGHT * head_scores[document]
+
+    return {document: best[document] for document in heapq.nlargest(_CANDIDATES, best, key=rough)}
+
+
+def _ranked(
+    segment: Segment, weighted: list[_Weighted], total: float, document: int, spans: list[int], *, number: int, base: float
+) -> _Ranked:
+    span_weight, document_weight = _covered(segment, number, weighted, document, spans[0])
+    return _Ranked(
+        document=document,
+        score=base + _COVERAGE_WEIGHT * document_weight,
+        coverage=min(1.0, span_weight / total),
+        document_coverage=min(1.0, document_weight / total),
+        spans=tuple(spans),
+    )
+
+
+def _covered(segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int) -> tuple[float, float]:
+    """Weight of the content terms in the passage `span` or the title, and in the whole document."""
+    first, behind = segment.span_first[document], segment.span_first[document + 1]
+    ids = segment.body.ids
+    in_span = in_document = 0.0
+    for term in weighted:
+        if not term.content:
+            continue
+        if _holds(segment.head.ids, term.head[number], document):
+            in_span += term.weight
+            in_document += term.weight
+            continue
+        start, end = term.body[number]
+        at = bisect_left(ids, first, start, end)
+        if at < end and ids[at] < behind:
+            in_document += term.weight
+            if _holds(ids, (at, end), span):
+                in_span += term.weight
+    return in_span, in_document
+
+
+def _holds(ids: Sequence[int], postings: tuple[int, int], number: int) -> bool:
+    start, end = postings
+    at = bisect_left(ids, number, start, end)
+    return at < end and ids[at] == number
+
+
+def _hit(segment: Segment, ranked: _Ranked, today: str) -> Hit:
+    row = segment.rows[ranked.document]
+    return Hit(
+        document=row["id"],
+        path=row["path"],
+        title=row["title"],
+        label=row["label"],
+        language=row["language"],
+        office=row["office"],
+        current=(row["valid_from"] or "") <= today and (row["valid_until"] is None or today <= row["valid_until"]),
+        score=ranked.score,
+        coverage=ranked.coverage,
+        document_coverage=ranked.document_coverage,
+        spans=tuple((segment.span_start[span], segment.span_end[span]) for span in ranked.spans),
+        text=segment.text(ranked.document),
+    )
