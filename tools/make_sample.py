@@ -1,18 +1,19 @@
 """Build the one-window sample from the text in `tools/sample_text`.
 
-Owns: `src/baray/samples/one-window/documents`, its `documents.csv`, `letters.csv` and the question sets. `README.md` and `questions.jsonl` of the
-sample are written by hand.
+Owns: `documents/`, `letters.csv` and the question sets below `src/baray/samples/one-window`.
+Does not own: its `README.md` and `questions.jsonl`, which are written by hand.
 
-The output is the same for the same text, except that LibreOffice puts a date into PDF files: pages (PDF, PNG) are only drawn again with `--pages`.
-Needs LibreOffice, poppler-utils and the Khmer OS fonts for pages; nothing but the standard library for the rest.
+The same text gives the same bytes, except that LibreOffice puts a date into PDF files: pages (PDF, PNG) are
+only drawn again with `--pages`. Pages need LibreOffice, poppler-utils and the Khmer OS fonts; all else needs
+the standard library alone.
 """
 
 import argparse
 import csv
+import hashlib
 import html
 import io
 import json
-import random
 import re
 import shutil
 import subprocess
@@ -25,7 +26,7 @@ from xml.sax.saxutils import escape
 
 TEXT = Path(__file__).parent / "sample_text"
 SAMPLE = Path(__file__).parent.parent / "src" / "baray" / "samples" / "one-window"
-LETTER_SEED = 20240
+GREETED, THANKED = 0.7, 0.6
 ZIP_DATE = (2024, 1, 1, 0, 0, 0)
 SCAN_DPI = 200
 BROKEN_BYTES = 700
@@ -147,7 +148,10 @@ def parse_flags(text: str) -> dict[str, str]:
     bare = {"broken", "empty", "zip", "misordered"}
     if text in bare:
         return {text: ""}
-    return {match[1]: match[2].strip() for match in re.finditer(r"(copy|like|group|replace)=(.*?)(?=\s(?:copy|like|group|replace)=|$)", text)}
+    return {
+        match[1]: match[2].strip()
+        for match in re.finditer(r"(copy|like|group|replace)=(.*?)(?=\s(?:copy|like|group|replace)=|$)", text)
+    }
 
 
 def render(source: Source) -> bytes:
@@ -175,7 +179,7 @@ def render(source: Source) -> bytes:
 
 
 def misorder(line: str) -> str:
-    """Type the vowel before the subscript, and the sign before the vowel: a common mistake that looks right on paper."""
+    """Type vowels before subscripts and signs before vowels: a common mistake that looks right on paper."""
     line = re.sub("([\u1780-\u17a2])(\u17d2[\u1780-\u17a2])([\u17b6-\u17c5])", r"\1\3\2", line)
     return re.sub("(\u17bb)([\u17c6\u17c7])", r"\2\1", line)
 
@@ -235,14 +239,17 @@ def render_docx(source: Source) -> bytes:
     normal = '<w:style w:type="paragraph" w:default="1" w:styleId="Normal"><w:name w:val="Normal"/></w:style>'
     styles = normal + "".join(word_style(name, size) for name, size in (("Heading1", 32), ("Heading2", 26)))
     paragraphs = "".join(word_paragraph(line) for line in page_lines(source))
+    body = f"<w:body>{paragraphs}{A4_PAGE}</w:body>"
     main_type = f"{OPENXML}.wordprocessingml"
     return pack(
         {
-            "[Content_Types].xml": content_types({"/word/document.xml": f"{main_type}.document.main+xml", "/word/styles.xml": f"{main_type}.styles+xml"}),
+            "[Content_Types].xml": content_types(
+                {"/word/document.xml": f"{main_type}.document.main+xml", "/word/styles.xml": f"{main_type}.styles+xml"}
+            ),
             "_rels/.rels": relations({"officeDocument": "word/document.xml"}),
             "word/_rels/document.xml.rels": relations({"styles": "styles.xml"}),
             "word/styles.xml": f'{XML}<w:styles xmlns:w="{WORD}">{styles}</w:styles>',
-            "word/document.xml": f'{XML}<w:document xmlns:w="{WORD}"><w:body>{paragraphs}{A4_PAGE}</w:body></w:document>',
+            "word/document.xml": f'{XML}<w:document xmlns:w="{WORD}">{body}</w:document>',
         }
     )
 
@@ -256,7 +263,10 @@ def word_style(name: str, size: int) -> str:
 
 def word_paragraph(line: str) -> str:
     tag, text = html_tag(line)
-    style = {"h1": '<w:pPr><w:pStyle w:val="Heading1"/></w:pPr>', "h2": '<w:pPr><w:pStyle w:val="Heading2"/></w:pPr>'}.get(tag, "")
+    style = {
+        "h1": '<w:pPr><w:pStyle w:val="Heading1"/></w:pPr>',
+        "h2": '<w:pPr><w:pStyle w:val="Heading2"/></w:pPr>',
+    }.get(tag, "")
     size = "" if style else '<w:sz w:val="24"/><w:szCs w:val="24"/>'
     fonts = '<w:rFonts w:ascii="Noto Sans" w:hAnsi="Noto Sans" w:cs="Khmer OS Battambang"/>'
     bullet = "- " if tag == "li" else ""
@@ -267,12 +277,16 @@ def word_paragraph(line: str) -> str:
 def render_xlsx(source: Source) -> bytes:
     """Write a minimal workbook with one sheet of inline strings and numbers."""
     rows = [*(line.split(" | ") for line in source.lines), [MARKS["en"], MARKS["km"]]]
-    cells = "".join(f'<row r="{number}">{"".join(map(sheet_cell, row))}</row>' for number, row in enumerate(rows, start=1))
+    cells = "".join(
+        f'<row r="{number}">{"".join(map(sheet_cell, row))}</row>' for number, row in enumerate(rows, start=1)
+    )
     main_type = f"{OPENXML}.spreadsheetml"
     sheets = f'<sheets><sheet name="Fees" sheetId="1" r:id="{relation_id("worksheet")}"/></sheets>'
     return pack(
         {
-            "[Content_Types].xml": content_types({"/xl/workbook.xml": f"{main_type}.sheet.main+xml", "/xl/sheet.xml": f"{main_type}.worksheet+xml"}),
+            "[Content_Types].xml": content_types(
+                {"/xl/workbook.xml": f"{main_type}.sheet.main+xml", "/xl/sheet.xml": f"{main_type}.worksheet+xml"}
+            ),
             "_rels/.rels": relations({"officeDocument": "xl/workbook.xml"}),
             "xl/_rels/workbook.xml.rels": relations({"worksheet": "sheet.xml"}),
             "xl/workbook.xml": f'{XML}<workbook xmlns="{BOOK}" xmlns:r="{OFFICE_RELATIONS}">{sheets}</workbook>',
@@ -299,10 +313,12 @@ def relation_id(kind: str) -> str:
 
 
 def relations(targets: dict[str, str]) -> str:
+    head = f'<Relationships xmlns="{RELATIONS}">'
     links = "".join(
-        f'<Relationship Id="{relation_id(kind)}" Type="{OFFICE_RELATIONS}/{kind}" Target="{target}"/>' for kind, target in targets.items()
+        f'<Relationship Id="{relation_id(kind)}" Type="{OFFICE_RELATIONS}/{kind}" Target="{target}"/>'
+        for kind, target in targets.items()
     )
-    return f'{XML}<Relationships xmlns="{RELATIONS}">{links}</Relationships>'
+    return f"{XML}{head}{links}</Relationships>"
 
 
 def pack(parts: dict[str, str]) -> bytes:
@@ -362,7 +378,10 @@ def write_questions(sources: list[Source]) -> None:
 
 
 def add_questions(
-    sets: dict[tuple[str, str], list[dict[str, object]]], folder: str, questions: tuple[str, ...], paths: list[str] | None
+    sets: dict[tuple[str, str], list[dict[str, object]]],
+    folder: str,
+    questions: tuple[str, ...],
+    paths: list[str] | None,
 ) -> None:
     for question in questions:
         language = language_of(question)
@@ -371,7 +390,6 @@ def add_questions(
 
 def write_letters() -> None:
     """Put an opening and a closing around every letter of the source text; each letter is used once."""
-    rng = random.Random(LETTER_SEED)
     frames = (TEXT / "letters" / "frames.txt").read_text(encoding="utf-8").splitlines()
     rows = []
     for unit in LETTER_UNITS:
@@ -379,19 +397,29 @@ def write_letters() -> None:
             openings = [line[3:] for line in frames if line.startswith("O: ") and language_of(line) == language]
             closings = [line[3:] for line in frames if line.startswith("C: ") and language_of(line) == language]
             letters = (TEXT / "letters" / f"{language}-{unit}.txt").read_text(encoding="utf-8").splitlines()
-            rows += [(language, unit, frame_letter(rng, openings, letter, closings)) for letter in letters]
-    rng.shuffle(rows)
+            rows += [(language, unit, frame_letter(openings, letter, closings)) for letter in letters]
+    rows.sort(key=lambda row: chance("order", row[2]))
     with (SAMPLE / "letters.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "language", "unit", "text"])
         writer.writerows((f"letter-{number:03}", *row) for number, row in enumerate(rows, start=1))
 
 
-def frame_letter(rng: random.Random, openings: list[str], letter: str, closings: list[str]) -> str:
+def frame_letter(openings: list[str], letter: str, closings: list[str]) -> str:
     """Most people greet and thank; some do one of the two; some do neither."""
-    opening = rng.choice(openings) if rng.random() < 0.7 else ""
-    closing = rng.choice(closings) if rng.random() < 0.6 else ""
+    opening = pick("opening", letter, openings) if chance("greets", letter) < GREETED else ""
+    closing = pick("closing", letter, closings) if chance("thanks", letter) < THANKED else ""
     return " ".join(part for part in (opening, letter, closing) if part)
+
+
+def pick(purpose: str, letter: str, choices: list[str]) -> str:
+    return choices[int(chance(purpose, letter) * len(choices))]
+
+
+def chance(purpose: str, letter: str) -> float:
+    """Return a number in [0, 1) fixed by the letter's text, so that a new letter changes no other."""
+    digest = hashlib.sha256(f"{purpose}\n{letter}".encode()).digest()
+    return int.from_bytes(digest[:6]) / 2**48
 
 
 if __name__ == "__main__":
