@@ -54,12 +54,17 @@ class Hit:
     """Its best passages, best first, in code points of the text."""
     text: str
     """The document's text."""
+    digest: str
+    """Digest of the text's UTF-8."""
+    weights: Mapping[str, float]
+    """The question's content terms with their weights in the visible segments; shared by the hits of one search."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Weighted:
     """A query term with its weight in the visible segments, and where its postings lie in each of them."""
 
+    term: str
     weight: float
     content: bool
     common: bool
@@ -99,7 +104,8 @@ class Index:
             for ranked in _rank_segment(segment, number, weighted)
         ]
         found.sort(key=lambda pair: (-pair[0].score, pair[1].rows[pair[0].document]["id"]))
-        return [_hit(segment, ranked, today) for ranked, segment in found[:limit]]
+        weights = {term.term: term.weight for term in weighted if term.content}
+        return [_hit(segment, ranked, today, weights) for ranked, segment in found[:limit]]
 
     def _segment(self, label: str) -> Segment:
         segment = self._opened.get(label)
@@ -128,7 +134,7 @@ def _weigh(terms: tuple[QueryTerm, ...], segments: list[Segment], num_spans: int
         count = sum(end - start for start, end in body)
         rarity = math.log(1 + (num_spans - count + 0.5) / (count + 0.5))
         common = count > _COMMON_SHARE * num_spans
-        weighted.append(_Weighted(query_term.weight * rarity, query_term.content, common, body, head))
+        weighted.append(_Weighted(query_term.term, query_term.weight * rarity, query_term.content, common, body, head))
     weighted.sort(key=lambda term: -term.weight)
     return weighted
 
@@ -215,7 +221,7 @@ def _holds(ids: Sequence[int], postings: tuple[int, int], number: int) -> bool:
     return at < end and ids[at] == number
 
 
-def _hit(segment: Segment, ranked: _Ranked, today: str) -> Hit:
+def _hit(segment: Segment, ranked: _Ranked, today: str, weights: Mapping[str, float]) -> Hit:
     row = segment.rows[ranked.document]
     return Hit(
         document=row["id"],
@@ -230,4 +236,6 @@ def _hit(segment: Segment, ranked: _Ranked, today: str) -> Hit:
         document_coverage=ranked.document_coverage,
         spans=tuple((segment.span_start[span], segment.span_end[span]) for span in ranked.spans),
         text=segment.text(ranked.document),
+        digest=row["digest"],
+        weights=weights,
     )

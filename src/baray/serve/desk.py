@@ -1,0 +1,206 @@
+"""The desk's answers: extractive, cited, within the asker's clearance and the documents' days of validity; or a referral.
+
+Covered: a document above the asker's labels is never opened, so that its existence changes neither outcome, text, order,
+scores nor time; a document outside its days is never cited. Not covered: whether a document tells the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from baray.text import Hit, Index, Query, read_question, search_form, sentences, terms
+
+_LOOKED_AT = 12
+_FOUND = 5
+_OTHER_LANGUAGE = 0.85
+_SUPPORT = 0.5
+_EXPIRED_MARGIN = 1.15
+_REFERRAL_COVERAGE = 0.2
+_MAX_SENTENCES = 3
+_MAX_QUOTE = 700
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Citation:
+    """A span that an answer quotes."""
+
+    document: str
+    """Path of the document below the folder that was given."""
+    start: int
+    """First code point in the document's text."""
+    end: int
+    """Code point behind the last."""
+    text: str
+    """The quoted text: exactly that span."""
+    document_id: str
+    """Id of the Document in its Dataset."""
+    digest: str
+    """Digest of the document's text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A document that speaks of the question."""
+
+    document: str
+    """Path of the document."""
+    score: float
+    """Greater is better; comparable within one answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskAnswer:
+    """One answer of a desk."""
+
+    outcome: str
+    """answered, expired or out-of-scope."""
+    answer: str
+    """The quoted sentences; empty unless answered."""
+    citations: tuple[Citation, ...]
+    """Where they stand, in rank order; empty unless answered."""
+    found: tuple[Found, ...]
+    """At most five documents, best first; empty unless answered."""
+    language: str
+    """Language of the question: km or en."""
+    referral: str | None
+    """The office to ask instead; None when answered."""
+    labels: tuple[str, ...]
+    """Labels of the cited documents, sorted: the caller joins them."""
+    detail: Mapping[str, float]
+    """Figures for evaluation: support, coverage."""
+
+
+def answer(
+    index: Index, question: str, *, labels: Collection[str], today: str, default_office: str | None = None, language: str | None = None
+) -> DeskAnswer:
+    """Answer `question` from the documents of `index` whose label is in `labels` and that are valid `today` (ISO date).
+
+    `language` overrides the question's own. Raises Fault `index_damaged` when the bytes of a visible segment changed.
+    """
+    query = read_question(question)
+    asked_in = language or ("en" if query.language == "en" else "km" if query.language == "km" else "en")
+    hits = _prefer_language(index.search(query, labels=labels, today=today, limit=_LOOKED_AT), asked_in)
+    current = [hit for hit in hits if hit.current]
+    past = [hit for hit in hits if not hit.current]
+    outcome = _outcome(current, past)
+    detail = {"support": round(support(current[0]), 4) if current else 0.0, "coverage": round(current[0].coverage, 4) if current else 0.0}
+    if outcome != "answered":
+        return DeskAnswer(
+            outcome=outcome,
+            answer="",
+            citations=(),
+            found=(),
+            language=asked_in,
+            referral=_referral(hits, default_office),
+            labels=(),
+            detail=detail,
+        )
+    citations = _quote(current, query)
+    best = current[0]
+    return DeskAnswer(
+        outcome="answered",
+        answer="\n".join(citation.text for citation in citations),
+        citations=citations,
+        found=tuple(Found(document=hit.path, score=round(hit.score, 3)) for hit in current[:_FOUND]),
+        language=asked_in,
+        referral=None,
+        labels=(best.label,),
+        detail=detail,
+    )
+
+
+def support(hit: Hit) -> float:
+    """How well a document supports an answer, 0..1: the covered share of what the question asks about."""
+    return 0.6 * hit.coverage + 0.4 * hit.document_coverage
+
+
+def _prefer_language(hits: list[Hit], asked_in: str) -> list[Hit]:
+    weighed = [hit if hit.language == asked_in else replace(hit, score=hit.score * _OTHER_LANGUAGE) for hit in hits]
+    return sorted(weighed, key=lambda hit: (-hit.score, hit.document))
+
+
+def _outcome(current: Sequence[Hit], past: Sequence[Hit]) -> str:
+    now = support(current[0]) if current else 0.0
+    then = support(past[0]) if past else 0.0
+    if then >= _SUPPORT and then >= now * _EXPIRED_MARGIN and (not current or past[0].score > current[0].score):
+        return "expired"
+    return "answered" if now >= _SUPPORT else "out-of-scope"
+
+
+def _referral(hits: Sequence[Hit], default_office: str | None) -> str | None:
+    """The office of the nearest visible document, if it speaks of the question at all."""
+    for hit in hits:
+        if hit.office and hit.document_coverage >= _REFERRAL_COVERAGE:
+            return hit.office
+    return default_office
+
+
+def _quote(current: Sequence[Hit], query: Query) -> tuple[Citation, ...]:
+    """The sentences of the best document that answer best, in the order of the text."""
+    best = current[0]
+    ranked = sorted(_scored_sentences(best, query), key=lambda scored: (-scored[0], scored[1]))
+    if not ranked:
+        return ()
+    chosen = [ranked[0]]
+    for score, start, end in ranked[1:_MAX_SENTENCES]:
+        if score >= 0.75 * ranked[0][0] and sum(last - first for _, first, last in chosen) + end - start <= _MAX_QUOTE:
+            chosen.append((score, start, end))
+    return tuple(
+        Citation(document=best.path, start=start, end=end, text=best.text[start:end], document_id=best.document, digest=best.digest)
+        for _, start, end in chosen
+    )
+
+
+def _scored_sentences(hit: Hit, query: Query) -> list[tuple[float, int, int]]:
+    total = sum(hit.weights.values()) or 1.0
+    scored: dict[tuple[int, int], float] = {}
+    for rank, (first, behind) in enumerate(hit.spans[:3]):
+        for start, end in sentences(hit.text[first:behind]):
+            sentence = hit.text[first + start : first + end]
+            held = set(terms(sentence))
+            score = sum(weight for term, weight in hit.weights.items() if term in held) / total - 0.05 * rank
+            form = search_form(sentence)
+            score += 0.3 * any(intent.said_pattern.search(form) for intent in query.intents)
+            place = (first + start, first + end)
+            scored[place] = max(score, scored.get(place, 0.0))
+    return [(score, start, end) for (start, end), score in scored.items()]
+
+
+def evaluate(results: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], float]]) -> dict[str, Any]:
+    """Figures of a question set.
+
+    Each result is (question `{question, language, answer_in}`, answer `{outcome, found: [{document}]}`, milliseconds).
+    hit_at_k: share of the questions with `answer_in` for which one of these documents is among the first k of `found`.
+    refused_right: share of those without it that were refused; refused_wrong: share of those with it that were.
+    A figure without questions is None.
+    """
+    everything = list(results)
+    by_language: dict[str, list[tuple[Mapping[str, Any], Mapping[str, Any], float]]] = {}
+    for result in everything:
+        by_language.setdefault(str(result[0]["language"]), []).append(result)
+    return _figures(everything) | {"by_language": {name: _figures(part) for name, part in sorted(by_language.items())}}
+
+
+def _figures(results: Sequence[tuple[Mapping[str, Any], Mapping[str, Any], float]]) -> dict[str, Any]:
+    answerable = [(asked, given) for asked, given, _ in results if asked["answer_in"] is not None]
+    others = [given for asked, given, _ in results if asked["answer_in"] is None]
+    times = sorted(milliseconds for _, _, milliseconds in results)
+    return {
+        "questions": len(results),
+        "hit_at_1": _share(_hits(asked, given, 1) for asked, given in answerable),
+        "hit_at_5": _share(_hits(asked, given, 5) for asked, given in answerable),
+        "refused_right": _share(given["outcome"] != "answered" for given in others),
+        "refused_wrong": _share(given["outcome"] != "answered" for _, given in answerable),
+        "p50_ms": round(times[len(times) // 2], 3) if times else None,
+    }
+
+
+def _hits(asked: Mapping[str, Any], given: Mapping[str, Any], first: int) -> bool:
+    return any(found["document"] in asked["answer_in"] for found in given["found"][:first])
+
+
+def _share(outcomes: Iterable[bool]) -> float | None:
+    values = list(outcomes)
+    return round(sum(values) / len(values), 4) if values else None
