@@ -1,0 +1,56 @@
+"""Every kind of entry, in one line each. `Ledger.append` takes no other; the docs list them from here."""
+
+from __future__ import annotations
+
+KINDS: dict[str, str] = {
+    "home.created": "A home was made; its ledger begins here.",
+    "home.started": "The platform started on the home.",
+    "home.stopped": "The platform was stopped in order.",
+    "home.restored": "The home was restored from a backup; the facts quote the last head known outside.",
+    "clock.stepped": "The machine's clock was found more than 5 seconds behind the last entry's time.",
+    "project.created": "A project was made.",
+    "project.changed": "A project's title, default label or quota was changed.",
+    "actor.created": "A person or a service account was made.",
+    "actor.changed": "An actor's clearance or title was changed.",
+    "actor.disabled": "An actor can no longer sign in or use a token.",
+    "member.changed": "An actor was given another role in a project.",
+    "member.removed": "An actor lost its role in a project.",
+    "token.created": "A token was made for an actor.",
+    "token.revoked": "A token was revoked before its time.",
+    "session.opened": "An actor signed in.",
+    "session.closed": "An actor signed out.",
+    "access.denied": "Policy refused an action; the decision names the rule.",
+    "access.read": "Something at level restricted or above was read.",
+    "source.added": "Files were registered as a Source version: its identity, manifest and label.",
+    "version.published": "A Run's output became a version: its identity, manifest and label.",
+    "version.deleted": "A version was deleted; its entry of publication stays.",
+    "export.done": "Data left the platform through an export or a download.",
+    "run.submitted": "A Run was accepted; the digest is that of its frozen spec.",
+    "run.started": "An Attempt of a Run was started by a worker.",
+    "run.succeeded": "A Run ended well; its outputs were published in the same transaction.",
+    "run.failed": "A Run ended in failure; the decision is the error's code.",
+    "run.cancelled": "A Run was cancelled.",
+    "run.retried": "A Run was put back into the queue after a lost or failed Attempt, or by hand.",
+    "sandbox.reduced": "A tenant's command ran with less than the full sandbox, as the settings allow.",
+    "service.created": "A Service was made, with its first Revision.",
+    "service.revised": "A Service was given another Revision.",
+    "service.stopped": "A Service was stopped.",
+    "service.started": "A stopped Service answers again.",
+    "answers.batch": "Answers were given: the count, and the Merkle root over the digests of their Receipts.",
+    "answers.lost": "Receipts in a spool could not be read: how many bytes.",
+    "label.raised": "A Source's label was raised.",
+    "label.lowered": "A label was lowered by the two people who signed for it.",
+    "witness.added": "An outside witness was registered by the digest of its public key.",
+    "witness.removed": "An outside witness is no longer asked.",
+    "head.witnessed": "A witness cosigned a head; the facts name its size and root.",
+    "commitment.erased": "The salt of a commitment was deleted: the value behind it can no longer be shown.",
+    "backup.created": "A backup of the home was written.",
+}
+
+REQUIRED_FACTS: dict[str, frozenset[str]] = {
+    "source.added": frozenset({"digest", "manifest"}),
+    "version.published": frozenset({"digest", "manifest"}),
+    "answers.batch": frozenset({"count", "root"}),
+    "head.witnessed": frozenset({"size", "root", "witness"}),
+}
+"""Facts without which an outsider could not check what an entry says."""
