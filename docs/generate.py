@@ -1,0 +1,246 @@
+"""Writes docs/reference/ from the code: `python docs/generate.py [--check]`, called by `scripts/docs`.
+
+What a page says comes from where the code says it: help texts, docstrings, the literal first arguments of errors. So a
+page cannot promise what is not there; `--check` fails where a page is stale, and a test calls it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "src" / "baray"
+REFERENCE = ROOT / "docs" / "reference"
+ERRORS = {"Refused": 400, "Fault": 500, "StateUnknown": 503, "BarayError": 500}
+METHODS = {"get", "put", "post", "delete", "patch"}
+
+
+def main(arguments: list[str]) -> int:
+    """Write every page, or with `--check` say which are stale."""
+    stale = []
+    for name, page in PAGES.items():
+        path, text = REFERENCE / f"{name}.md", page().rstrip() + "\n"
+        if path.exists() and path.read_text(encoding="utf-8") == text:
+            continue
+        stale.append(path.relative_to(ROOT).as_posix())
+        if "--check" not in arguments:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    if stale and "--check" in arguments:
+        print(f"stale, write them with scripts/docs: {', '.join(stale)}")
+        return 1
+    print("\n".join(f"wrote {path}" for path in stale) or "nothing to write")
+    return 0
+
+
+def commands() -> str:
+    """Every command: its help, options and example."""
+    catalogue = importlib.import_module("baray.client.catalogue")
+    out = ["# Commands", "", GENERATED, "", COMMON]
+    for path, entry in catalogue.COMMANDS.items():
+        module, _, name = entry.target.partition(":")
+        leaf = getattr(importlib.import_module(f"baray.client.{module}"), name)
+        out += ["", f"## baray {path}", "", entry.help]
+        rows = [row for param in leaf.params for row in parameter_row(param)]
+        out += ["", "| | |", "|---|---|", *rows] if rows else []
+        out += ["", "```text", leaf.example, "```"] if leaf.example else []
+    return "\n".join(out)
+
+
+def parameter_row(param) -> Iterator[str]:
+    """One row of a command's table."""
+    if param.param_type_name == "argument":
+        needed = "" if param.required else "optional"
+        yield f"| `{param.metavar or param.name.upper()}` | {needed} |"
+        return
+    flag = ", ".join(f"`{name}`" for name in [*param.opts, *param.secondary_opts])
+    value = "" if param.is_flag else f" `{param.metavar or param.name.upper()}`"
+    yield f"| {flag}{value} | {cell(param.help or '')} |"
+
+
+def settings() -> str:
+    """Every environment variable that Baray reads."""
+    out = ["# Settings", "", GENERATED, "", "Settings are read once, from the environment, when a process starts.", ""]
+    out += ["| setting | meaning | default |", "|---|---|---|"]
+    found: dict[str, tuple[str, str]] = {}
+    for path in sorted(PACKAGE.rglob("settings.py")):
+        for field, doc in documented_fields(path):
+            names = re.match(r"(BARAY_[A-Z_]+): (.*)", doc, re.DOTALL)
+            if names:
+                default = ast.unparse(field.value) if field.value is not None else ""
+                found.setdefault(names[1], (" ".join(names[2].split()), "" if "field(" in default else default))
+    out += [
+        f"| `{name}` | {cell(text)} | {f'`{default}`' if default else ''} |"
+        for name, (text, default) in sorted(found.items())
+    ]
+    return "\n".join(out)
+
+
+def documented_fields(path: Path) -> Iterator[tuple[ast.AnnAssign, str]]:
+    """Yield the fields of a file's dataclasses that a docstring follows."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ClassDef):
+            for field, after in zip(node.body, node.body[1:], strict=False):
+                if (
+                    isinstance(field, ast.AnnAssign)
+                    and isinstance(after, ast.Expr)
+                    and isinstance(after.value, ast.Constant)
+                ):
+                    yield field, str(after.value.value)
+
+
+def errors() -> str:
+    """Every error code, with the messages that carry it."""
+    out = ["# Errors", "", GENERATED, "", ERRORS_TEXT]
+    found: dict[str, set[tuple[str, str]]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for code, message, fix in error_of(node):
+                found.setdefault(code, set()).add((message, fix))
+    for code in sorted(found):
+        out += ["", f"## {code}", ""]
+        out += [f"- {message}" + (f" *{fix}*" if fix else "") for message, fix in sorted(found[code])]
+    return "\n".join(out)
+
+
+def error_of(node: ast.AST) -> Iterator[tuple[str, str, str]]:
+    """Yield (code, message, fix) of a call that makes an error."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        return
+    fix = next((template(word.value) for word in node.keywords if word.arg == "fix"), "")
+    if node.func.id == "NotFound" and len(node.args) == 2:
+        yield "not_found", f"There is no {template(node.args[0])} '{template(node.args[1])}'.", fix
+    if node.func.id in ERRORS and len(node.args) > 1 and isinstance(node.args[0], ast.Constant):
+        yield str(node.args[0].value), template(node.args[1]), fix
+
+
+def template(node: ast.expr) -> str:
+    """Write a message with names where values go."""
+    if isinstance(node, ast.Constant):
+        return str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(template(part) for part in node.values)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+        return template(node.left) + template(node.right)
+    inner = node.value if isinstance(node, ast.FormattedValue) else node
+    names = [
+        n.attr if isinstance(n, ast.Attribute) else n.id
+        for n in ast.walk(inner)
+        if isinstance(n, ast.Attribute | ast.Name)
+    ]
+    return f"<{names[0] if names else 'value'}>"
+
+
+def routes() -> str:
+    """Every HTTP route of both servers."""
+    out = ["# HTTP", "", GENERATED, "", ROUTES_TEXT]
+    for title, room in (("control", "web"), ("router", "serve")):
+        out += ["", f"## {title}", "", "| route | |", "|---|---|"]
+        out += [
+            f"| `{method} {path}` | {cell(text)} |" for path, method, text in sorted(set(routes_of(PACKAGE / room)))
+        ]
+    return "\n".join(out)
+
+
+def routes_of(folder: Path) -> Iterator[tuple[str, str, str]]:
+    """Yield (path, method, first line) of the routes that a room's files declare."""
+    for file in sorted(folder.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        prefixes = prefixes_of(tree)
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                continue
+            for mark in node.decorator_list:
+                if (
+                    isinstance(mark, ast.Call)
+                    and isinstance(mark.func, ast.Attribute)
+                    and mark.func.attr in METHODS
+                    and mark.args
+                ):
+                    path = prefixes.get(ast.unparse(mark.func.value), "") + template(mark.args[0])
+                    yield path, mark.func.attr.upper(), (ast.get_docstring(node) or "").split("\n")[0]
+
+
+def prefixes_of(tree: ast.Module) -> dict[str, str]:
+    """Find the prefix of each APIRouter of a file."""
+    found = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            for word in node.value.keywords:
+                if word.arg == "prefix":
+                    found[ast.unparse(node.targets[0])] = template(word.value)
+    return found
+
+
+def ledger() -> str:
+    """Every kind of entry."""
+    kinds = importlib.import_module("baray.ledger.kinds").KINDS
+    rows = [f"| `{kind}` | {cell(meaning)} |" for kind, meaning in sorted(kinds.items())]
+    return "\n".join(
+        ["# Ledger entries", "", GENERATED, "", LEDGER_TEXT, "", "| kind | written when |", "|---|---|", *rows]
+    )
+
+
+def recipes() -> str:
+    """Every built-in recipe with its options."""
+    out = ["# Recipes", "", GENERATED]
+    data, train = importlib.import_module("baray.data"), importlib.import_module("baray.train")
+    for name, options in [*data.RECIPES.items(), *((name, one.options) for name, one in train.RECIPES.items())]:
+        out += [
+            "",
+            f"## {name}",
+            "",
+            str(options.__doc__).split("\n")[0],
+            "",
+            "| option | meaning | unit | default |",
+            "|---|---|---|---|",
+        ]
+        for field in dataclasses.fields(options):
+            words = [
+                f"`{field.name}`",
+                cell(field.metadata["help"]),
+                field.metadata.get("unit", ""),
+                f"`{field.default!r}`",
+            ]
+            out.append(f"| {' | '.join(words)} |")
+    return "\n".join(out)
+
+
+def cell(text: str) -> str:
+    """Make a text fit a table's cell."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+GENERATED = "*Written by `scripts/docs` from the code.*"
+COMMON = """\
+Every command takes `--json` (one JSON document on the standard output) and `--home DIR`; those that speak to a server
+also take `--project NAME` and `--server URL`. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
+"""
+ERRORS_TEXT = """\
+An error has a stable code, a message that names the values, and what to do (in italics). Over HTTP it is RFC 9457
+`application/problem+json` with `code`, `title`, `detail`, `fix`. Words in angle brackets stand for values.
+"""
+ROUTES_TEXT = (
+    "`control` answers at port 8642 (OpenAPI at `/api/v1/openapi.json`), the `router` at port 8643. Requests carry\n"
+    "`Authorization: Bearer bry_...`; without one the router answers as for the public."
+)
+LEDGER_TEXT = (
+    "An entry holds ids, digests, labels and decisions, never names or text; see the [auditor's page](../auditor.md)."
+)
+PAGES: dict[str, Callable[[], str]] = {
+    "commands": commands,
+    "settings": settings,
+    "errors": errors,
+    "http": routes,
+    "ledger": ledger,
+    "recipes": recipes,
+}
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
