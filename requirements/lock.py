@@ -73,7 +73,9 @@ def fits(filename: str) -> bool:
     pythons, platform = match["python"].split("."), match["platform"]
     stable = match["abi"] == "abi3" and any(p.startswith("cp3") and int(p[3:]) <= 13 for p in pythons)
     right_python = stable or "py3" in pythons or any(p in PYTHONS and match["abi"] == p for p in pythons)
-    return right_python and (platform == "any" or ("manylinux" in platform and ("x86_64" in platform or "aarch64" in platform)))
+    return right_python and (
+        platform == "any" or ("manylinux" in platform and ("x86_64" in platform or "aarch64" in platform))
+    )
 
 
 if __name__ == "__main__":
