@@ -29,6 +29,7 @@ SAMPLE = Path(__file__).parent.parent / "src" / "baray" / "samples" / "one-windo
 GREETED, THANKED = 0.7, 0.6
 ZIP_DATE = (2024, 1, 1, 0, 0, 0)
 SCAN_DPI = 200
+PAGES = frozenset({".pdf", ".png"})
 BROKEN_BYTES = 700
 FIELDS_WITH_FLAGS = 6
 OFFICES = {
@@ -84,23 +85,29 @@ class Source:
 def main() -> int:
     """Write the sample; return the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=SAMPLE, help="folder to write to (the sample of the package)")
     parser.add_argument("--pages", action="store_true", help="draw PDF and PNG files again")
-    draw_pages: bool = parser.parse_args().pages
+    arguments = parser.parse_args()
     sources = read_sources()
+    write_documents(sources, arguments.out / "documents", drawn=PAGES if arguments.pages else frozenset())
+    write_documents_csv(sources, arguments.out / "documents")
+    write_questions(sources, arguments.out)
+    write_letters(arguments.out)
+    sys.stdout.write(f"{len(sources)} documents in {arguments.out}\n")
+    return 0
+
+
+def write_documents(sources: list[Source], folder: Path, *, drawn: frozenset[str]) -> None:
+    """Write every file below `folder`; pages only of the formats in `drawn`."""
     for source in sources:
-        target = SAMPLE / "documents" / source.path
-        if source.suffix in {".pdf", ".png"} and target.exists() and not draw_pages:
+        if source.suffix in PAGES - drawn:
             continue
+        target = folder / source.path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(render(source))
     for source in sources:
         if "copy" in source.flags:
-            shutil.copyfile(SAMPLE / "documents" / source.flags["copy"], SAMPLE / "documents" / source.path)
-    write_documents_csv(sources)
-    write_questions(sources)
-    write_letters()
-    sys.stdout.write(f"{len(sources)} documents in {SAMPLE}\n")
-    return 0
+            shutil.copyfile(folder / source.flags["copy"], folder / source.path)
 
 
 def language_of(text: str) -> str:
@@ -354,27 +361,36 @@ def render_scan(source: Source) -> bytes:
         return (folder / "scan.png").read_bytes()
 
 
-def write_documents_csv(sources: list[Source]) -> None:
-    with (SAMPLE / "documents" / "documents.csv").open("w", encoding="utf-8", newline="") as file:
+def write_documents_csv(sources: list[Source], folder: Path) -> None:
+    with (folder / "documents.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["path", "label", "valid_from", "valid_until", "office"])
         writer.writerows([s.path, s.label, s.valid_from, s.valid_until, OFFICES[s.office]] for s in sources)
 
 
-def write_questions(sources: list[Source]) -> None:
+def write_questions(sources: list[Source], out: Path) -> None:
     """Write the test and tuning sets of each language; copies and re-issues answer the same questions."""
     sets: dict[tuple[str, str], list[dict[str, object]]] = {}
+    groups: dict[str, list[str]] = {}
     for source in sources:
-        group = source.flags.get("group", source.path)
-        paths = [other.path for other in sources if other.flags.get("group", other.path) == group]
-        add_questions(sets, "tests", source.questions, paths)
-        add_questions(sets, "tuning", source.tuning, paths)
+        groups.setdefault(group_of(source), []).append(source.path)
+    answer_in = {source.path: groups[group_of(source)] for source in sources}
+    for source in sources:
+        add_questions(sets, "tests", source.questions, answer_in[source.path])
+        add_questions(sets, "tuning", source.tuning, answer_in[source.path])
+    for line in (TEXT / "everyday-questions.txt").read_text(encoding="utf-8").splitlines():
+        question, path = line.split(" => ")
+        add_questions(sets, "tests", (question,), answer_in[path])
     for line in (TEXT / "out-of-scope.txt").read_text(encoding="utf-8").splitlines():
         add_questions(sets, "tests" if line.startswith("Q: ") else "tuning", (line[3:],), None)
     for (folder, language), rows in sets.items():
-        target = SAMPLE / folder / f"questions-{language}.jsonl"
+        target = out / folder / f"questions-{language}.jsonl"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def group_of(source: Source) -> str:
+    return source.flags.get("group", source.path)
 
 
 def add_questions(
@@ -388,7 +404,7 @@ def add_questions(
         sets.setdefault((folder, language), []).append({"question": question, "language": language, "answer_in": paths})
 
 
-def write_letters() -> None:
+def write_letters(out: Path) -> None:
     """Put an opening and a closing around every letter of the source text; each letter is used once."""
     frames = (TEXT / "letters" / "frames.txt").read_text(encoding="utf-8").splitlines()
     rows = []
@@ -399,7 +415,7 @@ def write_letters() -> None:
             letters = (TEXT / "letters" / f"{language}-{unit}.txt").read_text(encoding="utf-8").splitlines()
             rows += [(language, unit, frame_letter(openings, letter, closings)) for letter in letters]
     rows.sort(key=lambda row: chance("order", row[2]))
-    with (SAMPLE / "letters.csv").open("w", encoding="utf-8", newline="") as file:
+    with (out / "letters.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "language", "unit", "text"])
         writer.writerows((f"letter-{number:03}", *row) for number, row in enumerate(rows, start=1))
