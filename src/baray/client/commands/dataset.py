@@ -1,0 +1,149 @@
+"""`baray dataset ...`: build, look inside, compare."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.commands.source import add_source
+from baray.client.commands.source import told as source_told
+from baray.client.commands.watching import finish
+from baray.client.output import fields, table
+from baray.client.sdk import thing_path
+from baray.client.transport import Json
+from baray.core import Refused, check_name, parse_ref
+
+
+def settings_of(pairs: tuple[str, ...]) -> Json:
+    """`KEY=VALUE` pairs as options: numbers, true, false, null and lists are read as JSON, all else is text."""
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        if not equals or not key:
+            raise Refused("bad_setting", f"'{pair}' is not KEY=VALUE.", fix="Write it like --set min_words=3.")
+        try:
+            options[key] = json.loads(text)
+        except ValueError:
+            options[key] = text
+    return options
+
+
+def _build(cli: Cli, recipe: str, *, name: str, source: str | None, files: tuple[str, ...], **more: Any) -> None:  # noqa: ANN401
+    check_name(name)
+    if bool(source) == bool(files):
+        raise click.UsageError("Give either --source or --input, for example --source circulars.")
+    if files:
+        version, gathered = add_source(cli, name, files)
+        cli.screen.say("{text}", text=source_told(cli, version, gathered))
+        source = version["ref"]
+    follow = more.pop("follow")
+    run = cli.client.build_dataset(
+        recipe,
+        name=name,
+        source=str(parse_ref(str(source), kind="source")),
+        options=settings_of(more.pop("settings")),
+        **more,
+    )
+    finish(cli, run, label=f"dataset:{name}", wait=follow, follow=follow)
+
+
+def _head(cli: Cli, ref: str, number: int) -> None:
+    rows = cli.client.get(thing_path(parse_ref(ref, kind="dataset")) + "/rows", n=number)
+    cli.screen.show(rows, lambda: _documents(rows["items"]))
+
+
+def _documents(rows: list[Json]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
+        text = " ".join(str(row.get("text", "")).split())
+        lines += [
+            f"{row.get('path') or row.get('id')}  ({row.get('language', '?')}, {row.get('label', '?')})",
+            f"    {text[:300]}",
+        ]
+    return lines
+
+
+def _dropped(cli: Cli, ref: str, reason: str | None, number: int) -> None:
+    rows = cli.client.get(thing_path(parse_ref(ref, kind="dataset")) + "/dropped", n=number, reason=reason)
+    cli.screen.show(
+        rows,
+        lambda: table(("path", "step", "reason"), [(r.get("path"), r.get("step"), r["reason"]) for r in rows["items"]]),
+    )
+
+
+def _diff(cli: Cli, before: str, after: str) -> None:
+    pair = [cli.client.dataset(ref) for ref in (before, after)]
+    counts = [_counts(document) for document in pair]
+    changed = {key: [counts[0].get(key), counts[1].get(key)] for key in sorted({*counts[0], *counts[1]})}
+    document = {
+        "before": pair[0]["ref"],
+        "after": pair[1]["ref"],
+        "same": pair[0]["digest"] == pair[1]["digest"],
+        "counts": changed,
+    }
+
+    def lines() -> list[str]:
+        if document["same"]:
+            return [f"{document['before']} and {document['after']} are the same version of the same Documents."]
+        rows = [(key, old, new, "" if old == new else "*") for key, (old, new) in changed.items()]
+        return table(("", pair[0]["ref"], pair[1]["ref"], "changed"), rows)
+
+    cli.screen.show(document, lines)
+
+
+def _counts(document: Json) -> dict[str, Any]:
+    report = document.get("report") or {}
+    counts = {key: report[key] for key in ("in", "kept", "redacted") if key in report}
+    for group in ("dropped", "refused", "languages"):
+        counts |= {f"{group} {reason}": number for reason, number in (report.get(group) or {}).items()}
+    return counts | {"digest": document["digest"], "label": document.get("label")}
+
+
+def report_lines(report: Json) -> list[str]:
+    """A Dataset's report for people: in = kept + dropped + refused."""
+    pairs: list[tuple[str, object]] = [(key, report.get(key)) for key in ("in", "kept", "redacted")]
+    for group in ("dropped", "refused"):
+        pairs += [(f"{group}: {reason}", number) for reason, number in sorted((report.get(group) or {}).items())]
+    return fields(pairs)
+
+
+_REF = argument("ref")
+BUILD = Leaf(
+    run=_build,
+    params=(
+        argument("recipe"),
+        option("--name", required=True, help="Name of the Dataset."),
+        option("--source", metavar="NAME", help="Source to build from."),
+        option(
+            "--input", "files", multiple=True, metavar="PATH", help="Files or folder; registered as a Source first."
+        ),
+        option(
+            "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the recipe; `baray recipes`."
+        ),
+        option("--memory", metavar="4GB", help="Memory it may take."),
+        option("--label", metavar="LABEL", help="Raise the label of what is made."),
+        option("--expect-label", metavar="LABEL", help="Refuse before starting if the label would be another."),
+        option("--follow", is_flag=True, help="Show the log and wait."),
+    ),
+    example="baray dataset build text --name circulars --source circulars --follow",
+)
+HEAD = Leaf(
+    run=_head,
+    params=(_REF, option("-n", "number", default=5, help="How many.")),
+    example="baray dataset head circulars",
+)
+DROPPED = Leaf(
+    run=_dropped,
+    params=(
+        _REF,
+        option("--reason", metavar="R", help="Only this reason."),
+        option("-n", "number", default=50, help="How many."),
+    ),
+    example="baray dataset dropped circulars --reason near_duplicate",
+)
+DIFF = Leaf(
+    run=_diff, params=(argument("before"), argument("after")), example="baray dataset diff circulars@v1 circulars@v2"
+)

@@ -1,0 +1,147 @@
+"""`baray desk ...`: from documents to a desk, asking it, testing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.commands.source import add_source
+from baray.client.commands.source import told as source_told
+from baray.client.commands.testing import figures, read_questions, test_desk
+from baray.client.commands.watching import told, watch
+from baray.client.output import fields, table
+from baray.client.transport import Json
+from baray.core import check_name, parse_ref
+
+
+def make_desk(cli: Cli, name: str, dataset: str, audience: tuple[str, ...], *, say: Callable[[str], None]) -> Json:
+    """Index `dataset` and put a desk named `name` on it; `say` gets a line for each part."""
+    run = watch(cli, cli.client.build_index(name=name, dataset=dataset), label=cli.screen.tr("Indexing"))
+    say(told(cli, run))
+    index = run["outputs"][0]["ref"]
+    service = cli.client.put_service(name, kind="desk", of=index, audience=audience)
+    line = "Nothing changed: reusing {refs}." if service.get("reused") else "Hosting {refs}."
+    say(cli.screen.tr(line, refs=f"service:{name}"))
+    return {"index": index, "service": service}
+
+
+def desk_url(cli: Cli, name: str) -> str:
+    """Address of a desk's public page."""
+    router = cli.client.status().get("router_url") or ""
+    return f"{router.rstrip('/')}/desk/{name}"
+
+
+def _create(
+    cli: Cli, name: str, *, dataset: str | None, documents: tuple[str, ...], **more: str | tuple[str, ...]
+) -> None:
+    check_name(name)
+    if bool(dataset) == bool(documents):
+        raise click.UsageError("Give either --documents or --dataset, for example --documents ./circulars.")
+
+    def say(text: str) -> None:
+        cli.screen.say("{text}", text=text)
+
+    made: Json = {}
+    if documents:
+        label = str(more.get("label") or "")
+        version, gathered = add_source(cli, name, documents, label=label)
+        say(source_told(cli, version, gathered))
+        run = cli.client.build_dataset("text", name=name, source=version["ref"])
+        run = watch(cli, run, label=cli.screen.tr("Reading documents"))
+        say(told(cli, run))
+        dataset = run["outputs"][0]["ref"]
+        made = {"source": version["ref"], "dataset": dataset}
+    audience = more["audience"]
+    made |= make_desk(cli, name, str(parse_ref(str(dataset), kind="dataset")), tuple(audience) or ("project",), say=say)
+    made |= {"service": f"service:{name}", "url": desk_url(cli, name)}
+
+    def lines() -> list[str]:
+        return [
+            cli.screen.tr("The desk answers at {url}", url=made["url"]),
+            cli.screen.tr("Ask it: {command}", command=f'baray desk ask {name} "..."'),
+        ]
+
+    cli.screen.show(made, lines)
+
+
+def _ask(cli: Cli, name: str, question: str, ask_as: str | None) -> None:
+    answer = cli.client.ask_desk(name, question, ask_as=ask_as or "")
+    cli.screen.show(answer, lambda: answer_lines(cli, answer))
+
+
+def answer_lines(cli: Cli, answer: Json) -> list[str]:
+    """An Answer for people: the words, then where they stand."""
+    lines = [answer["answer"]]
+    for number, citation in enumerate(answer.get("citations", []), 1):
+        start, end = citation["span"]
+        lines.append(f"  [{number}] {citation['document']} ({start}-{end})")
+    lines.append(cli.screen.style(f"  {answer['outcome']}  answer:{answer['id'].removeprefix('answer:')}", "dim"))
+    return lines
+
+
+def _test(cli: Cli, name: str, file: str, ask_as: str | None) -> None:
+    questions = read_questions(Path(file))
+    with cli.screen.progress(cli.screen.tr("Asking")) as progress:
+        results = test_desk(cli, parse_ref(name, kind="service").name, questions, ask_as or "", progress.update)
+    document = figures(results)
+
+    def lines() -> list[str]:
+        names = ("questions", "hit_at_1", "hit_at_5", "refused_right", "refused_wrong", "p50_ms")
+        rows = [("all", document), *document["by_language"].items()]
+        return table(("", *names), [(language, *(_short(row[name]) for name in names)) for language, row in rows])
+
+    cli.screen.show(document, lines)
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
+
+
+def service_lines(service: Json) -> list[str]:
+    """A Service for people."""
+    keys = ("name", "title", "kind", "state", "label", "audience", "revision", "url", "created")
+    return fields((key, service.get(key)) for key in keys)
+
+
+_AUDIENCE = option(
+    "--audience",
+    multiple=True,
+    metavar="WHO",
+    help="Who may ask: public, project, or names of actors; may be given again (else project).",
+)
+CREATE = Leaf(
+    run=_create,
+    params=(
+        argument("name"),
+        option("--documents", multiple=True, metavar="PATH", help="Folder or files to answer from."),
+        option("--dataset", metavar="REF", help="A Dataset that is there already."),
+        _AUDIENCE,
+        option(
+            "--label", metavar="LABEL", help="Label of the documents, where documents.csv says no more (else internal)."
+        ),
+    ),
+    example="baray desk create counter --documents ./circulars --audience public",
+)
+ASK = Leaf(
+    run=_ask,
+    params=(
+        argument("name"),
+        argument("question"),
+        option("--as", "ask_as", metavar="WHO", help="Ask as `public` or as another actor (owners only)."),
+    ),
+    example='baray desk ask counter "What does a birth certificate need?" --as public',
+)
+TEST = Leaf(
+    run=_test,
+    params=(
+        argument("name"),
+        argument("file"),
+        option("--as", "ask_as", metavar="public", type=click.Choice(["public"]), help="Ask without a token."),
+    ),
+    example="baray desk test counter questions.jsonl",
+)

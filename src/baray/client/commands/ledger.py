@@ -1,0 +1,106 @@
+"""`baray ledger ...`: reading the ledger, and exchanging heads with witnesses. Verifying is the host's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.output import fields, table
+from baray.client.transport import Json
+from baray.core import Refused, iso_time
+
+
+def _show(cli: Cli, after: int, limit: int) -> None:
+    page = cli.client.pages("ledger/entries", limit=limit, after=after)
+    heads = ("entry", "time", "kind", "subject", "actor", "decision", "label")
+    rows = [
+        (
+            row["index"],
+            iso_time(row["t"]),
+            row["kind"],
+            *(row.get(key, "") for key in ("subject", "actor", "decision", "label")),
+        )
+        for row in page["items"]
+    ]
+    cli.screen.show(page, lambda: table(heads, rows))
+
+
+def _head(cli: Cli) -> None:
+    head = cli.client.get("ledger/head")
+
+    def lines() -> list[str]:
+        witnesses = head.get("witnesses") or []
+        said = f"Witnessed: {'yes' if head.get('witnessed') else 'no'} ({len(witnesses)} witnesses)."
+        if not head.get("witnessed"):
+            said += " Without a witness a rollback cannot be seen: baray ledger witness add NAME VKEY"
+        return [*head["note"].splitlines(), "", said]
+
+    cli.screen.show(head, lines)
+
+
+def _request(cli: Cli, witness: str, out: str | None) -> None:
+    data = cli.client.get_bytes("ledger/request", witness=witness)
+    _write(cli, data, out, {"witness": witness})
+
+
+def _cosign(cli: Cli, name: str, file: str) -> None:
+    try:
+        note = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused(
+            "no_such_file", f"Cannot read {file}: {error}.", fix="Give the file the witness wrote."
+        ) from error
+    document = cli.client.post("ledger/cosign", {"name": name, "note": note}, repeatable=True)
+    cli.screen.show(document, lambda: [f"{name} has cosigned the head."])
+
+
+def _witness_add(cli: Cli, name: str, vkey: str) -> None:
+    document = cli.client.post("ledger/witnesses", {"name": name, "vkey": vkey}, repeatable=True)
+    cli.screen.show(document, lambda: [f"Witness {name} is known. Next: baray ledger request {name} --out request.txt"])
+
+
+def _witness_list(cli: Cli) -> None:
+    head = cli.client.get("ledger/head")
+    document: Json = {"items": head.get("witnesses") or [], "next": None}
+    cli.screen.show(document, lambda: [line for row in document["items"] for line in (fields(row.items()) or [""])])
+
+
+def _prove(cli: Cli, ref: str, out: str | None) -> None:
+    data = cli.client.get_bytes("ledger/proof", ref=ref)
+    name = out or f"{ref.replace(':', '-').replace('/', '-')}.baray-proof"
+    _write(cli, data, name, {"ref": ref})
+    cli.screen.say("Check it anywhere: {command}", command=f"baray ledger verify {name}")
+
+
+def _write(cli: Cli, data: bytes, out: str | None, facts: Json) -> None:
+    if out is None:
+        text = data.decode()
+        cli.screen.show({**facts, "text": text}, text.splitlines)
+        return
+    Path(out).write_bytes(data)
+    cli.screen.show({**facts, "file": out, "bytes": len(data)}, lambda: [f"Wrote {out} ({len(data)} bytes)."])
+
+
+_OUT = option("--out", metavar="FILE", help="Write it there.")
+SHOW = Leaf(
+    run=_show,
+    params=(
+        option("--after", default=-1, help="After this entry."),
+        option("--limit", default=100, help="How many at most."),
+    ),
+    example="baray ledger show --limit 20",
+)
+HEAD = Leaf(run=_head, example="baray ledger head")
+REQUEST = Leaf(run=_request, params=(argument("witness"), _OUT), example="baray ledger request court --out request.txt")
+COSIGN = Leaf(
+    run=_cosign, params=(argument("name"), argument("file")), example="baray ledger cosign court cosigned.txt"
+)
+WITNESS_ADD = Leaf(
+    run=_witness_add, params=(argument("name"), argument("vkey")), example="baray ledger witness add court KEY"
+)
+WITNESS_LIST = Leaf(run=_witness_list, example="baray ledger witness list")
+PROVE = Leaf(
+    run=_prove,
+    params=(argument("ref", metavar="ENTRY|REF"), _OUT),
+    example="baray ledger prove dataset:circulars@v1",
+)

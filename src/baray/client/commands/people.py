@@ -1,0 +1,163 @@
+"""Actors, tokens, projects: `user`, `token`, `key`, `project`, `whoami`, `login`."""
+
+from __future__ import annotations
+
+import click
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.output import fields, table
+from baray.client.transport import Json
+from baray.core import Refused, check_name, parse_seconds
+
+_ROLES = ("viewer", "member", "manager", "owner")
+
+
+def _whoami(cli: Cli) -> None:
+    document = cli.client.get("whoami")
+    keys = ("name", "kind", "clearance", "project", "role", "projects")
+    cli.screen.show(document, lambda: fields((key, document.get(key)) for key in keys))
+
+
+def _login(cli: Cli) -> None:
+    link = cli.client.post("login-links")
+    cli.screen.show(link, lambda: [cli.screen.tr("Open this once, within 15 minutes:"), f"  {link['url']}"])
+
+
+def _token_create(cli: Cli, name: str, expires: str, actor: str) -> None:
+    _show_secret(cli, _make_token(cli, name, expires=expires, actor=actor))
+
+
+def _key_create(cli: Cli, name: str, expires: str, clearance: str) -> None:
+    body: Json = {"name": check_name(name), "kind": "service", "clearance": clearance, "role": "viewer"}
+    cli.client.post("users", body)
+    _show_secret(cli, {**_make_token(cli, name, expires=expires, actor=name), "actor": name})
+
+
+def _make_token(cli: Cli, name: str, *, expires: str, actor: str) -> Json:
+    parse_seconds(expires)
+    return cli.client.post("tokens", {"name": name, "expires": expires, **({"actor": actor} if actor else {})})
+
+
+def _show_secret(cli: Cli, token: Json) -> None:
+    cli.screen.say("This is shown only now: keep it.")
+    cli.screen.show(token, lambda: [token["token"]])
+
+
+def _token_list(cli: Cli) -> None:
+    page = cli.client.get("tokens")
+    heads = ("id", "name", "kind", "created", "expires", "revoked")
+    cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
+
+
+def _token_revoke(cli: Cli, token: str) -> None:
+    document = cli.client.delete(f"tokens/{token}")
+    cli.screen.show(document, lambda: [f"Revoked {token}."])
+
+
+def _project_create(cli: Cli, name: str, title: str, label: str) -> None:
+    document = cli.client.post("projects", {"name": check_name(name), "title": title, "label": label})
+    cli.screen.show(document, lambda: [f"Created project {name}: baray ... --project {name}"])
+
+
+def _project_list(cli: Cli) -> None:
+    page = cli.client.get("projects")
+    heads = ("name", "title", "label", "role")
+    cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
+
+
+def _project_show(cli: Cli, name: str) -> None:
+    found = [row for row in cli.client.get("projects")["items"] if row["name"] == name]
+    if not found:
+        raise Refused("not_found", f"There is no project '{name}'.", fix="See yours: baray project list", status=404)
+    members = cli.client.get(f"projects/{name}/members")["items"]
+    heads = ("name", "kind", "clearance", "role")
+
+    def lines() -> list[str]:
+        facts = fields((key, found[0].get(key)) for key in ("name", "title", "label"))
+        return [*facts, "", *table(heads, [[row.get(head, "") for head in heads] for row in members])]
+
+    cli.screen.show({**found[0], "members": members}, lines)
+
+
+def _member_add(cli: Cli, actor: str, role: str, project: str | None) -> None:
+    name = project or cli.project or str(cli.client.get("whoami")["project"])
+    document = cli.client.post(f"projects/{name}/members", {"actor": actor, "role": role}, repeatable=True)
+    cli.screen.show(document, lambda: [f"{actor} is {role} of {name}."])
+
+
+def _user_create(cli: Cli, name: str, kind: str, clearance: str, role: str) -> None:
+    body = {"name": check_name(name), "kind": kind, "clearance": clearance, "role": role}
+    document = cli.client.post("users", body)
+    fix = f"baray token create {name}-first --for {name}"
+    cli.screen.show(document, lambda: [f"Created {name} ({clearance}). A token for them: {fix}"])
+
+
+def _user_list(cli: Cli) -> None:
+    page = cli.client.get("users")
+    heads = ("name", "kind", "clearance", "created", "disabled")
+    cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
+
+
+def _user_disable(cli: Cli, name: str) -> None:
+    document = cli.client.post(f"users/{name}/disable", repeatable=True)
+    cli.screen.show(document, lambda: [f"{name} can no longer come in."])
+
+
+_EXPIRES = option("--expires", default="30d", metavar="30d", help="Valid for this long.")
+_CLEARANCE = option("--clearance", default="internal", metavar="LABEL", help="What they may read.")
+_ROLE = click.Choice(_ROLES)
+
+WHOAMI = Leaf(run=_whoami, example="baray whoami")
+LOGIN = Leaf(run=_login, example="baray login")
+TOKEN_CREATE = Leaf(
+    run=_token_create,
+    params=(
+        argument("name"),
+        _EXPIRES,
+        option("--for", "actor", default="", metavar="ACTOR", help="For somebody else."),
+    ),
+    example="baray token create laptop --expires 90d",
+)
+TOKEN_LIST = Leaf(run=_token_list, example="baray token list")
+TOKEN_REVOKE = Leaf(run=_token_revoke, params=(argument("token", metavar="ID"),), example="baray token revoke k_01...")
+KEY_CREATE = Leaf(
+    run=_key_create,
+    params=(
+        argument("name"),
+        _EXPIRES,
+        option("--clearance", default="public", metavar="LABEL", help="What the program may be told."),
+    ),
+    example="baray key create website --expires 365d",
+)
+PROJECT_CREATE = Leaf(
+    run=_project_create,
+    params=(
+        argument("name"),
+        option("--title", default="", help="Title in any script."),
+        option("--label", default="internal", metavar="LABEL", help="Label of new things in it."),
+    ),
+    example="baray project create health --title សុខាភិបាល",
+)
+PROJECT_LIST = Leaf(run=_project_list, example="baray project list")
+PROJECT_SHOW = Leaf(run=_project_show, params=(argument("name"),), example="baray project show main")
+MEMBER_ADD = Leaf(
+    run=_member_add,
+    params=(
+        argument("actor"),
+        argument("role", type=_ROLE),
+        option("--in", "project", metavar="PROJECT", help="Which project."),
+    ),
+    example="baray project member add dara member",
+)
+USER_CREATE = Leaf(
+    run=_user_create,
+    params=(
+        argument("name"),
+        option("--kind", type=click.Choice(["person", "service"]), default="person", help="A person or a program."),
+        _CLEARANCE,
+        option("--role", type=_ROLE, default="viewer", help="Role in the project."),
+    ),
+    example="baray user create dara --clearance internal --role member",
+)
+USER_LIST = Leaf(run=_user_list, example="baray user list")
+USER_DISABLE = Leaf(run=_user_disable, params=(argument("name"),), example="baray user disable dara")

@@ -1,0 +1,34 @@
+"""`baray service deploy|stop`."""
+
+from __future__ import annotations
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.core import check_name, parse_ref
+
+
+def _deploy(cli: Cli, name: str, model: str, audience: tuple[str, ...], title: str) -> None:
+    check_name(name)
+    ref = str(parse_ref(model, kind="model"))
+    service = cli.client.put_service(name, kind="model", of=ref, audience=audience or ("project",), title=title)
+    router = cli.client.status().get("router_url") or ""
+    fix = f'POST {router}/v1/classify {{"model": "{name}", "input": "..."}}'
+    cli.screen.show(service, lambda: [cli.screen.tr("Hosting {refs}.", refs=f"service:{name}"), f"  {fix}"])
+
+
+def _stop(cli: Cli, name: str) -> None:
+    short = parse_ref(name, kind="service").name
+    service = cli.client.post(f"services/{short}/stop", repeatable=True)
+    cli.screen.show(service, lambda: [f"service:{short} is {service.get('state', 'stopped')}."])
+
+
+DEPLOY = Leaf(
+    run=_deploy,
+    params=(
+        argument("name"),
+        option("--model", required=True, metavar="REF", help="Model version to serve."),
+        option("--audience", multiple=True, metavar="WHO", help="Who may ask: public, project, or names of actors."),
+        option("--title", default="", help="Title in any script."),
+    ),
+    example="baray service deploy router --model model:router",
+)
+STOP = Leaf(run=_stop, params=(argument("name"),), example="baray service stop router")

@@ -1,0 +1,66 @@
+"""`baray source add`, and the upload that other commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.transport import Json
+from baray.client.upload import Gathered, gather
+from baray.core import format_bytes
+
+_SKIPPED_SHOWN = 10
+
+
+def add_source(
+    cli: Cli, name: str, paths: Sequence[str], *, label: str = "", licence: str = "", title: str = ""
+) -> tuple[Json, Gathered]:
+    """Digest, send what is missing, register; says what was left out."""
+    screen = cli.screen
+    with screen.progress(screen.tr("Reading files")) as reading:
+        gathered = gather([Path(path) for path in paths], progress=lambda done: reading.update(done, None, "files"))
+    for skipped in gathered.skipped[:_SKIPPED_SHOWN]:
+        screen.say("Left out: {path} ({reason})", path=skipped.path, reason=screen.tr(skipped.reason))
+    if len(gathered.skipped) > _SKIPPED_SHOWN:
+        screen.say("... and {number} more left out", number=len(gathered.skipped) - _SKIPPED_SHOWN)
+    with screen.progress(screen.tr("Sending")) as sending:
+        version = cli.client.add_source(
+            name,
+            gathered,
+            title=title,
+            label=label,
+            licence=licence,
+            progress=lambda done, total: sending.update(done / 1000, total / 1000, "kB") if total else None,
+        )
+    return version, gathered
+
+
+def told(cli: Cli, version: Json, gathered: Gathered) -> str:
+    """One line about a Source version."""
+    if version.get("reused"):
+        return cli.screen.tr("Nothing changed: reusing {refs}.", refs=version["ref"])
+    size = format_bytes(sum(file.bytes for file in gathered.files))
+    text = "{ref}: {number} files, {size}, label {label}."
+    return cli.screen.tr(text, ref=version["ref"], number=len(gathered.files), size=size, label=version["label"])
+
+
+def _add(cli: Cli, name: str, paths: tuple[str, ...], **more: str | None) -> None:
+    version, gathered = add_source(cli, name, paths, **{key: value or "" for key, value in more.items()})
+    skipped = [{"path": skipped.path, "reason": skipped.reason} for skipped in gathered.skipped]
+    cli.screen.show({**version, "skipped": skipped}, lambda: [told(cli, version, gathered)])
+
+
+ADD = Leaf(
+    run=_add,
+    params=(
+        argument("name"),
+        argument("paths", nargs=-1, required=True, metavar="PATH..."),
+        option(
+            "--label", metavar="LABEL", help="Who may see it: public, internal, restricted or secret (else internal)."
+        ),
+        option("--licence", metavar="SPDX", help="Licence of the files, such as CC-BY-4.0."),
+        option("--title", help="Title in any script."),
+    ),
+    example="baray source add circulars ./circulars --label public",
+)

@@ -1,0 +1,147 @@
+"""Listing, showing and exporting what a server holds: the same for every noun."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from baray.client.cli import Cli, Leaf, argument
+from baray.client.commands.dataset import report_lines
+from baray.client.commands.desk import desk_url, service_lines
+from baray.client.output import fields, table
+from baray.client.sdk import thing_path
+from baray.client.transport import Json
+from baray.core import Refused, digest_file, format_bytes, parse_ref
+
+
+def _list(plural: str) -> Leaf:
+    def run(cli: Cli) -> None:
+        page = cli.client.pages(plural)
+        heads = ("ref", "label", "created", "size", "title")
+        rows = [(row["ref"], row["label"], row["created"], _size(row), row.get("title")) for row in page["items"]]
+        cli.screen.show(page, lambda: table(heads, rows))
+
+    return Leaf(run=run, example=f"baray {plural.removesuffix('s')} list")
+
+
+def _size(row: Json) -> str:
+    return format_bytes(row["bytes"]) if row.get("bytes") is not None else ""
+
+
+def _show(kind: str) -> Leaf:
+    def run(cli: Cli, ref: str) -> None:
+        document = cli.client.dataset(ref) if kind == "dataset" else cli.client.thing(ref, kind=kind)
+        cli.screen.show(document, lambda: _version_lines(document))
+
+    return Leaf(run=run, params=(argument("ref"),), example=f"baray {kind} show NAME@v1")
+
+
+def _version_lines(document: Json) -> list[str]:
+    keys = ("ref", "title", "label", "digest", "created", "licence", "run")
+    pairs: list[tuple[str, object]] = [(key, document.get(key)) for key in keys]
+    pairs += [("versions", ", ".join(document.get("versions", []))), ("size", _size(document))]
+    pairs += [(key, value) for key, value in (document.get("summary") or {}).items() if not isinstance(value, dict)]
+    lines = fields(pairs)
+    if document.get("report"):
+        lines += ["", *report_lines(document["report"])]
+    files = document.get("files", [])
+    rows = [(file["path"], format_bytes(file["bytes"]), file.get("label"), file.get("valid_until")) for file in files]
+    return [*lines, "", *table(("file", "size", "label", "valid until"), rows)]
+
+
+def _export(kind: str) -> Leaf:
+    def run(cli: Cli, ref: str, folder: str) -> None:
+        version = cli.client.thing(ref, kind=kind)
+        top = Path(folder)
+        if top.exists() and any(top.iterdir()):
+            raise Refused("not_empty", f"{top} is not empty.", fix="Give a folder that is new or empty.")
+        with cli.screen.progress(f"{version['ref']}") as progress:
+            for number, file in enumerate(version["files"], 1):
+                _fetch(cli, f"{thing_path(parse_ref(version['ref']))}/files/{file['path']}", file, top)
+                progress.update(number, len(version["files"]), "files")
+        document = {
+            "ref": version["ref"],
+            "digest": version["digest"],
+            "folder": str(top),
+            "files": len(version["files"]),
+        }
+        cli.screen.show(
+            document, lambda: [f"{version['ref']}: {len(version['files'])} files in {top}, digests checked."]
+        )
+
+    return Leaf(
+        run=run,
+        params=(argument("ref"), argument("folder", metavar="DIR")),
+        example=f"baray {kind} export NAME@v1 ./out",
+    )
+
+
+def _fetch(cli: Cli, path: str, file: Json, top: Path) -> None:
+    target = (top / file["path"]).resolve()
+    if not target.is_relative_to(top.resolve()):
+        raise Refused("bad_path", f"The file '{file['path']}' would leave {top}.", fix="Don't trust this server.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    cli.client.download(path, target)
+    if digest_file(target) != file["digest"]:
+        target.unlink()
+        raise Refused(
+            "bad_digest", f"'{file['path']}' came with other bytes than {file['digest']}.", fix="baray ledger verify"
+        )
+
+
+def _list_services(cli: Cli) -> None:
+    page = cli.client.pages("services")
+    heads = ("name", "kind", "state", "label", "title")
+    cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
+
+
+def _show_service(cli: Cli, name: str) -> None:
+    service = cli.client.thing(name, kind="service")
+    cli.screen.show(service, lambda: service_lines(service))
+
+
+def _show_desk(cli: Cli, name: str) -> None:
+    service = cli.client.thing(name, kind="service")
+    if service["kind"] != "desk":
+        raise Refused("not_a_desk", f"'{name}' is a {service['kind']} Service.", fix=f"baray service show {name}")
+    document = {**service, "url": desk_url(cli, service["name"])}
+    cli.screen.show(document, lambda: service_lines(document))
+
+
+def _show_label(cli: Cli, ref: str) -> None:
+    thing = cli.client.thing(ref)
+    level, _, rest = str(thing["label"]).partition(":")
+    document = {"ref": thing.get("ref", ref), "label": thing["label"], "level": level.partition("@")[0]}
+    document["categories"] = [part for part in rest.partition("@")[0].split(",") if part]
+    cli.screen.show(document, lambda: fields(document.items()))
+
+
+def _recipes(cli: Cli, name: str | None) -> None:
+    page = cli.client.get("recipes")
+    items = [recipe for recipe in page["items"] if name in (None, recipe["name"])]
+    if not items:
+        known = ", ".join(recipe["name"] for recipe in page["items"])
+        raise Refused("no_recipe", f"There is no recipe '{name}'.", fix=f"There are: {known}.", status=404)
+
+    def lines() -> list[str]:
+        if name is None:
+            return table(("recipe", "makes", ""), [(row["name"], row["kind"], row.get("title")) for row in items])
+        heads = ("option", "default", "unit", "")
+        rows = [[option.get(key, "") for key in ("name", "default", "unit", "help")] for option in items[0]["options"]]
+        return [f"{items[0]['name']}: {items[0].get('title', '')}", "", *table(heads, rows)]
+
+    cli.screen.show({"items": items, "next": None} if name is None else items[0], lines)
+
+
+LIST_SOURCES = _list("sources")
+LIST_DATASETS = _list("datasets")
+LIST_MODELS = _list("models")
+SHOW_SOURCE = _show("source")
+SHOW_DATASET = _show("dataset")
+SHOW_MODEL = _show("model")
+EXPORT_DATASET = _export("dataset")
+EXPORT_MODEL = _export("model")
+LIST_SERVICES = Leaf(run=_list_services, example="baray service list")
+SHOW_SERVICE = Leaf(run=_show_service, params=(argument("name"),), example="baray service show counter")
+SHOW_DESK = Leaf(run=_show_desk, params=(argument("name"),), example="baray desk show counter")
+SHOW_LABEL = Leaf(run=_show_label, params=(argument("ref"),), example="baray label show dataset:circulars")
+RECIPES = Leaf(run=_recipes, params=(argument("name", required=False),), example="baray recipes text")

@@ -1,0 +1,269 @@
+"""The SDK: one object that speaks the server's API. Documents go in and out as plain JSON."""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from baray.client.transport import Endpoint, Http, Json, Request, Timing
+from baray.client.upload import Gathered, LocalFile, gather
+from baray.core import Ref, Refused, parse_ref
+
+_MISSING_BATCH = 1000
+_PLURALS = {"source": "sources", "dataset": "datasets", "index": "indexes", "model": "models", "service": "services"}
+_ENDED = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class Client:
+    """A caller of one server, in one project. Not shared between threads: it keeps one connection."""
+
+    def __init__(
+        self,
+        server: str | Callable[[], Endpoint],
+        token: str = "",
+        project: str = "",
+        *,
+        timing: Timing | None = None,
+        patience_seconds: float = 10.0,
+        language: str = "en",
+    ) -> None:
+        """`server` is an address, or a function that finds one (asked again when the connection is lost).
+
+        `patience_seconds` is how long harmless requests are repeated while the server cannot be reached.
+        """
+        endpoint = Endpoint(url=server.rstrip("/"), token=token) if isinstance(server, str) else None
+        find = server if not isinstance(server, str) else (lambda: endpoint or Endpoint(url=""))
+        self._timing = timing or Timing()
+        self._project = project
+        self._http = Http(find, timing=self._timing, patience_seconds=patience_seconds, language=language)
+
+    def __enter__(self) -> Self:
+        """Use as a context manager to close the connection at the end."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the connection."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection; a later call opens another."""
+        self._http.close()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the server is."""
+        return self._http.endpoint
+
+    # -- any noun
+
+    def get(self, path: str, **query: object) -> Json:
+        """GET a JSON document below /api/v1."""
+        return self._http.json(self._request("GET", path, query=query, repeatable=True))
+
+    def post(self, path: str, body: Json | None = None, *, repeatable: bool = False) -> Json:
+        """POST a JSON document below /api/v1; `repeatable` says that doing it twice is the same as once."""
+        return self._http.json(self._request("POST", path, body=body or {}, repeatable=repeatable))
+
+    def delete(self, path: str) -> Json:
+        """DELETE below /api/v1."""
+        return self._http.json(self._request("DELETE", path, repeatable=True))
+
+    def get_bytes(self, path: str, **query: object) -> bytes:
+        """GET raw bytes below /api/v1."""
+        return self._http.read(self._request("GET", path, query=query, repeatable=True))
+
+    def download(self, path: str, file: Path, **query: object) -> None:
+        """GET raw bytes below /api/v1 into `file`, which appears only when it is whole."""
+        part = file.with_name(file.name + ".part")
+        with part.open("wb") as out:
+            for piece in self._http.pieces(self._request("GET", path, query=query, repeatable=True)):
+                out.write(piece)
+        part.replace(file)
+
+    def pages(self, path: str, *, limit: int | None = None, **query: object) -> Json:
+        """All items of a list (at most `limit`), page by page: `{"items": [...], "next": cursor or None}`."""
+        items: list[Json] = []
+        after: object = query.pop("after", None)
+        while True:
+            wanted = 500 if limit is None else min(500, limit - len(items))
+            page = self.get(path, after=after, limit=wanted, **query)
+            items += page["items"]
+            after = page.get("next")
+            if after is None or (limit is not None and len(items) >= limit):
+                return {"items": items, "next": after}
+
+    def thing(self, ref: str, *, kind: str | None = None) -> Json:
+        """The document of `kind:name[@vN]`, of a Run or of an Answer."""
+        return self.get(thing_path(parse_ref(ref, kind=kind)))
+
+    def dataset(self, ref: str) -> Json:
+        """A Dataset version with its report."""
+        document = self.thing(ref, kind="dataset")
+        return document | {"report": self.get(thing_path(parse_ref(document["ref"])) + "/report")}
+
+    def status(self) -> Json:
+        """Version, processes, counts, warnings and the router's address."""
+        return self.get("status")
+
+    # -- Sources
+
+    def add_source(
+        self,
+        name: str,
+        files: Sequence[Path] | Gathered,
+        *,
+        title: str = "",
+        label: str = "",
+        licence: str = "",
+        progress: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> Json:
+        """Register files as a version of the Source `name`, sending only the bytes that the server lacks.
+
+        `progress` gets bytes sent and bytes to send. An upload that broke goes on with the next missing file.
+        """
+        gathered = files if isinstance(files, Gathered) else gather(files)
+        self._send_missing(gathered.files, progress)
+        listed = [{"path": file.path, "digest": file.digest, "bytes": file.bytes} for file in gathered.files]
+        body: Json = {"name": name, "title": title, "label": label, "licence": licence, "files": listed}
+        return self.post("sources", {key: value for key, value in body.items() if value != ""}, repeatable=True)
+
+    def _send_missing(self, files: Sequence[LocalFile], progress: Callable[[int, int], None]) -> None:
+        by_digest = {file.digest: file for file in files}
+        digests = list(by_digest)
+        missing: list[str] = []
+        for start in range(0, len(digests), _MISSING_BATCH):
+            asked = {"digests": digests[start : start + _MISSING_BATCH]}
+            missing += self.post("blobs/missing", asked, repeatable=True)["missing"]
+        total = sum(by_digest[digest].bytes for digest in missing)
+        done = 0
+        progress(done, total)
+        for digest in missing:
+            file = by_digest[digest]
+            self._http.json(self._request("PUT", f"blobs/{digest}", file=file.file, repeatable=True))
+            done += file.bytes
+            progress(done, total)
+
+    # -- what Runs make
+
+    def build_dataset(
+        self, recipe: str, *, name: str, source: str, options: Json | None = None, **more: object
+    ) -> Json:
+        """Ask for a Dataset version; the answer is a Run."""
+        body: Json = {"name": name, "recipe": recipe, "source": source, "options": options or {}, **_given(more)}
+        return self.post("datasets", body, repeatable=True)
+
+    def build_index(self, *, name: str, dataset: str) -> Json:
+        """Ask for an Index version of a Dataset; the answer is a Run."""
+        return self.post("indexes", {"name": name, "dataset": dataset}, repeatable=True)
+
+    def train(self, recipe: str, *, name: str, inputs: Mapping[str, str], options: Json | None = None) -> Json:
+        """Ask for a Model version; `inputs` is {"dataset": ref} or {"source": ref}; the answer is a Run."""
+        body: Json = {"name": name, "recipe": recipe, "options": options or {}, **inputs}
+        return self.post("models", body, repeatable=True)
+
+    # -- Runs
+
+    def start_run(self, body: Json) -> Json:
+        """Start a command as a Run."""
+        return self.post("runs", body)
+
+    def run(self, run: str) -> Json:
+        """One Run by id or ref."""
+        return self.get(f"runs/{run_id(run)}")
+
+    def wait(
+        self, run: str, *, seen: Callable[[Json], None] = lambda _: None, limit_seconds: float | None = None
+    ) -> Json:
+        """Wait until a Run has ended, showing it to `seen`. Raises Refused `still_running` at the limit."""
+        started = self._timing.clock.monotonic()
+        pause_seconds = 0.03
+        while True:
+            document = self.run(run)
+            seen(document)
+            if document["state"] in _ENDED:
+                return document
+            waited = self._timing.clock.monotonic() - started
+            if limit_seconds is not None and waited > limit_seconds:
+                raise Refused(
+                    "still_running",
+                    f"Run {run_id(run)} is still {document['state']} after {limit_seconds:.0f} s.",
+                    fix=f"It goes on. Look with `baray run show {run_id(run)}`.",
+                )
+            self._timing.sleep(pause_seconds)
+            pause_seconds = min(1.0, pause_seconds * 1.25)
+
+    def log(self, run: str, *, follow: bool = False) -> Iterator[str]:
+        """The log of a Run in pieces, to its end; with `follow` also what is still to come."""
+        offset = 0
+        while True:
+            piece = self.get(f"runs/{run_id(run)}/log", offset=offset)
+            if piece["text"]:
+                yield piece["text"]
+            stuck = piece["next"] == offset
+            offset = piece["next"]
+            if stuck and (piece["done"] or not follow):
+                return
+            if stuck:
+                self._timing.sleep(0.3)
+
+    # -- Services and Answers
+
+    def put_service(self, name: str, *, kind: str, of: str, audience: Sequence[str], title: str = "") -> Json:
+        """Create a Service or give it a new Revision; `of` is the Index of a desk or the Model it serves."""
+        body: Json = {
+            "name": name,
+            "kind": kind,
+            ("index" if kind == "desk" else "model"): of,
+            "audience": list(audience),
+        }
+        return self.post("services", {**body, "title": title} if title else body, repeatable=True)
+
+    def ask_desk(self, name: str, question: str, *, ask_as: str = "") -> Json:
+        """Ask a desk; `ask_as` is `public`, an actor's name, or empty for the caller."""
+        body: Json = {"question": question, "as": ask_as} if ask_as else {"question": question}
+        return self.post(f"services/{_name(name, 'service')}/ask", body, repeatable=True)
+
+    def lineage(self, ref: str) -> Json:
+        """Nodes, edges and the chain of kinds behind `ref`."""
+        return self.get("lineage", ref=ref)
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, object] | None = None,
+        body: Json | None = None,
+        file: Path | None = None,
+        repeatable: bool,
+    ) -> Request:
+        asked = {"project": self._project or None, **(query or {})}
+        return Request(method=method, path=f"/api/v1/{path}", query=asked, body=body, file=file, repeatable=repeatable)
+
+
+def run_id(run: str) -> str:
+    """The id of a Run given as `r_...` or `run:r_...`."""
+    return parse_ref(run, kind="run").name
+
+
+def thing_path(ref: Ref) -> str:
+    """Path of a thing below /api/v1."""
+    if ref.kind in {"run", "answer"}:
+        return f"{ref.kind}s/{ref.name}"
+    if ref.kind not in _PLURALS:
+        raise Refused("bad_ref", f"'{ref}' cannot be shown.", fix=f"Give one of {', '.join(_PLURALS)}, run, answer.")
+    version = f"@v{ref.version}" if ref.version is not None else ""
+    return f"{_PLURALS[ref.kind]}/{ref.name}{version}"
+
+
+def _name(text: str, kind: str) -> str:
+    return urllib.parse.quote(parse_ref(text, kind=kind).name)
+
+
+def _given(values: Mapping[str, object]) -> Json:
+    return {key: value for key, value in values.items() if value not in (None, "", ())}

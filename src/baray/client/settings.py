@@ -1,0 +1,61 @@
+"""Settings of the client: read once, at the entry, from the environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+LANGUAGES = ("en", "km")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientSettings:
+    """What the environment says."""
+
+    server: str = ""
+    """BARAY_SERVER: address of a server; empty means the embedded one of `home`."""
+    token: str = field(default="", repr=False)
+    """BARAY_TOKEN: token for `server`."""
+    home: Path
+    """BARAY_HOME: home of the embedded server."""
+    language: str = "en"
+    """BARAY_LANG: `km` or `en`, for help and errors."""
+    install_seconds: float | None = None
+    """BARAY_INSTALL_SECONDS: how long set-up took, told by `scripts/demo`."""
+    colour: bool = True
+    """False when NO_COLOR is set."""
+    environ: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """The whole environment, handed on to a server that is started."""
+
+
+def read_settings(environ: Mapping[str, str], *, is_root: bool) -> ClientSettings:
+    """Settings from `environ`; `is_root` chooses the default home."""
+    return ClientSettings(
+        server=environ.get("BARAY_SERVER", "").rstrip("/"),
+        token=environ.get("BARAY_TOKEN", ""),
+        home=Path(environ.get("BARAY_HOME") or _default_home(environ, is_root=is_root)).expanduser().absolute(),
+        language=_language(environ),
+        install_seconds=_seconds(environ.get("BARAY_INSTALL_SECONDS", "")),
+        colour="NO_COLOR" not in environ,
+        environ=environ,
+    )
+
+
+def _default_home(environ: Mapping[str, str], *, is_root: bool) -> Path:
+    if is_root:
+        return Path("/var/lib/baray")
+    data = environ.get("XDG_DATA_HOME")
+    return (Path(data) if data else Path("~/.local/share").expanduser()) / "baray"
+
+
+def _language(environ: Mapping[str, str]) -> str:
+    chosen = environ.get("BARAY_LANG", "").lower()[:2]
+    return chosen if chosen in LANGUAGES else "en"
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
