@@ -13,8 +13,27 @@ FILE_LINES, FUNCTION_LINES, ROOM_MODULES = 400, 50, 10
 SOUP = ("Manager", "Helper", "Helpers", "Util", "Utils", "Processor", "Factory")
 # Places and hosts of machines that the project was made on or fetched from: no file speaks of them.
 # Written in two parts so that this file does not hold them.
-FORBIDDEN = [a + b for a, b in (("/wo", "rk/"), ("/tmp/", "brief"), ("/opt/", "pypi"), ("py", "pi.org"), ("pythonho", "sted.org"))]
-TEXT = {".py", ".md", ".toml", ".txt", ".html", ".css", ".js", ".json", ".jsonl", ".csv", ".svg", ".mako", ".ini", ".cfg", ""}
+FORBIDDEN = [
+    a + b
+    for a, b in (("/wo", "rk/"), ("/tmp/", "brief"), ("/opt/", "pypi"), ("py", "pi.org"), ("pythonho", "sted.org"))
+]
+TEXT = {
+    ".py",
+    ".md",
+    ".toml",
+    ".txt",
+    ".html",
+    ".css",
+    ".js",
+    ".json",
+    ".jsonl",
+    ".csv",
+    ".svg",
+    ".mako",
+    ".ini",
+    ".cfg",
+    "",
+}
 
 
 def test_files_are_short():
