@@ -18,7 +18,6 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "baray"
 REFERENCE = ROOT / "docs" / "reference"
 ERRORS = {"Refused": 400, "Fault": 500, "StateUnknown": 503, "BarayError": 500}
-METHODS = {"get", "put", "post", "delete", "patch"}
 
 
 def main(arguments: list[str]) -> int:
@@ -67,32 +66,24 @@ def parameter_row(param) -> Iterator[str]:
 def settings() -> str:
     """Every environment variable that Baray reads."""
     out = ["# Settings", "", GENERATED, "", "Settings are read once, from the environment, when a process starts.", ""]
-    out += ["| setting | meaning | default |", "|---|---|---|"]
-    found: dict[str, tuple[str, str]] = {}
-    for path in sorted(PACKAGE.rglob("settings.py")):
-        for field, doc in documented_fields(path):
-            names = re.match(r"(BARAY_[A-Z_]+): (.*)", doc, re.DOTALL)
-            if names:
-                default = ast.unparse(field.value) if field.value is not None else ""
-                found.setdefault(names[1], (" ".join(names[2].split()), "" if "field(" in default else default))
-    out += [
-        f"| `{name}` | {cell(text)} | {f'`{default}`' if default else ''} |"
-        for name, (text, default) in sorted(found.items())
-    ]
+    out += ["| setting | meaning |", "|---|---|"]
+    known = {one.name: one.help for one in importlib.import_module("baray.app.settings").SETTINGS}
+    for doc in documented_fields(PACKAGE / "client" / "settings.py"):
+        named = re.match(r"(BARAY_[A-Z_]+): (.*)", doc, re.DOTALL)
+        if named:
+            known.setdefault(named[1], named[2][0].upper() + named[2][1:])
+    out += [f"| `{name}` | {cell(text)} |" for name, text in sorted(known.items())]
     return "\n".join(out)
 
 
-def documented_fields(path: Path) -> Iterator[tuple[ast.AnnAssign, str]]:
-    """Yield the fields of a file's dataclasses that a docstring follows."""
+def documented_fields(path: Path) -> Iterator[str]:
+    """Yield the docstrings that follow the fields of a file's dataclasses."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ClassDef):
             for field, after in zip(node.body, node.body[1:], strict=False):
-                if (
-                    isinstance(field, ast.AnnAssign)
-                    and isinstance(after, ast.Expr)
-                    and isinstance(after.value, ast.Constant)
-                ):
-                    yield field, str(after.value.value)
+                if isinstance(field, ast.AnnAssign) and isinstance(after, ast.Expr):
+                    if isinstance(after.value, ast.Constant):
+                        yield str(after.value.value)
 
 
 def errors() -> str:
@@ -140,42 +131,31 @@ def template(node: ast.expr) -> str:
 def routes() -> str:
     """Every HTTP route of both servers."""
     out = ["# HTTP", "", GENERATED, "", ROUTES_TEXT]
-    for title, room in (("control", "web"), ("router", "serve")):
+    for title, rows in (("control", control_routes()), ("router", router_routes())):
         out += ["", f"## {title}", "", "| route | |", "|---|---|"]
-        out += [
-            f"| `{method} {path}` | {cell(text)} |" for path, method, text in sorted(set(routes_of(PACKAGE / room)))
-        ]
+        out += [f"| `{method} {path}` | {cell(text)} |" for path, method, text in sorted(set(rows))]
     return "\n".join(out)
 
 
-def routes_of(folder: Path) -> Iterator[tuple[str, str, str]]:
-    """Yield (path, method, first line) of the routes that a room's files declare."""
-    for file in sorted(folder.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        prefixes = prefixes_of(tree)
-        for node in ast.walk(tree):
-            if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                continue
-            for mark in node.decorator_list:
-                if (
-                    isinstance(mark, ast.Call)
-                    and isinstance(mark.func, ast.Attribute)
-                    and mark.func.attr in METHODS
-                    and mark.args
-                ):
-                    path = prefixes.get(ast.unparse(mark.func.value), "") + template(mark.args[0])
-                    yield path, mark.func.attr.upper(), (ast.get_docstring(node) or "").split("\n")[0]
+def control_routes() -> Iterator[tuple[str, str, str]]:
+    """Yield (path, method, first line) of the application's own routes; it is put together without a home."""
+    for route in importlib.import_module("baray.web").make_app(None).routes:
+        if getattr(route, "endpoint", None) and route.path != "/api/v1/openapi.json":
+            for method in sorted(set(route.methods) - {"HEAD", "OPTIONS"}):
+                yield route.path, method, (route.endpoint.__doc__ or "").strip().split("\n")[0]
 
 
-def prefixes_of(tree: ast.Module) -> dict[str, str]:
-    """Find the prefix of each APIRouter of a file."""
-    found = {}
-    for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
-            for word in node.value.keywords:
-                if word.arg == "prefix":
-                    found[ast.unparse(node.targets[0])] = template(word.value)
-    return found
+def router_routes() -> Iterator[tuple[str, str, str]]:
+    """Yield the same of the router, whose places are a table of paths in its source."""
+    tree = ast.parse((PACKAGE / "serve" / "router" / "application.py").read_text(encoding="utf-8"))
+    functions = {n.name: n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef)}
+    for table in ast.walk(tree):
+        for key, place in zip(table.keys, table.values, strict=True) if isinstance(table, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and str(key.value).startswith("/") and isinstance(place, ast.Call):
+                words = {word.arg: word.value for word in place.keywords}
+                handler = functions[ast.unparse(words["handler"]).removeprefix("self.")]
+                name = "NAME" if str(key.value).endswith("/") else ""
+                yield f"{key.value}{name}", template(words["method"]), (ast.get_docstring(handler) or "").split("\n")[0]
 
 
 def ledger() -> str:

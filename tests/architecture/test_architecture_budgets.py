@@ -44,6 +44,8 @@ def test_files_are_short():
 def test_functions_are_short():
     found = {}
     for path in files(".py", below=PACKAGE):
+        if "migrations" in path.parts:  # a table's past, written once
+            continue
         text = path.read_text(encoding="utf-8").splitlines()
         for node in nodes(path, ast.FunctionDef, ast.AsyncFunctionDef):
             size = lines("\n".join(text[node.lineno - 1 : node.end_lineno]))

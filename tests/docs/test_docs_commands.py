@@ -41,10 +41,10 @@ def place(tmp_path):
 
 
 def stop_servers(place: Path) -> None:
-    """End what the page's commands left running: processes whose environment names this place."""
-    mark = f"BARAY_HOME={place}".encode()
+    """End what the page's commands left running: processes whose command line or environment names this place."""
+    mark = str(place).encode()
     deadline = time.monotonic() + 20
-    while found := [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and mark in environment(p)]:
+    while found := [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit() and mark in words_of(p)]:
         for pid in found:
             try:
                 os.kill(pid, signal.SIGTERM if time.monotonic() < deadline - 10 else signal.SIGKILL)
@@ -54,9 +54,11 @@ def stop_servers(place: Path) -> None:
         time.sleep(0.2)
 
 
-def environment(process: Path) -> bytes:
+def words_of(process: Path) -> bytes:
+    if process.name == str(os.getpid()):
+        return b""
     try:
-        return (process / "environ").read_bytes()
+        return (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
     except OSError:
         return b""
 
