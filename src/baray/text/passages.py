@@ -15,6 +15,8 @@ _TARGET = 280
 _MAX_SENTENCE = 600
 _MAX_HEADING = 90
 _MAX_OVERLAP = 120
+_LEAD_LINES = 6
+_LEAD_CHARACTERS = 600
 _TERMINAL = ("។", "៕", ".", "?", "!", ";", ",")
 
 
@@ -47,6 +49,16 @@ def passages(text: str) -> list[Passage]:
     if pending and not (found and pending[-1][1] == found[-1].end):  # else only the repeated sentence is left
         _flush(pending, heading, found)
     return found
+
+
+def lead(text: str) -> str:
+    """The short lines that a document begins with: letterhead and title."""
+    lines: list[str] = []
+    for line in text[:_LEAD_CHARACTERS].split("\n"):
+        if len(line) > _MAX_HEADING or line.rstrip().endswith(_TERMINAL):
+            break
+        lines.append(line)
+    return " . ".join(lines[:_LEAD_LINES])
 
 
 def _pieces(text: str) -> list[tuple[int, int]]:

@@ -20,7 +20,9 @@ _CANDIDATES = 12
 _SPAN_CANDIDATES = 48
 _HEAD_WEIGHT = 0.8
 _SECOND_SPAN_WEIGHT = 0.2
-_COVERAGE_WEIGHT = 1.0
+_DOCUMENT_WEIGHT = 1.0
+_DOCUMENT_K = 1.2
+_DOCUMENT_B = 0.75
 # A term that stands in more than this share of passages picks no candidates where a question has rarer ones.
 _COMMON_SHARE = 0.3
 _LEADING_TERMS = 12
@@ -44,12 +46,16 @@ class Hit:
     """The office that answers for it."""
     current: bool
     """Whether it is valid on the day of the question."""
+    valid_until: str | None
+    """Its last day of validity, ISO date; None: for ever."""
     score: float
     """Greater is better; comparable within one question only."""
     coverage: float
     """Share, by weight, of the question's content terms in the best passage, its heading and the title; 0..1."""
     document_coverage: float
     """The same share in the whole document."""
+    strength: float
+    """Its score over the weight of the question's content terms: about 0..3, comparable between questions."""
     spans: tuple[tuple[int, int], ...]
     """Its best passages, best first, in code points of the text."""
     text: str
@@ -121,6 +127,7 @@ class _Ranked:
     score: float
     coverage: float
     document_coverage: float
+    strength: float
     spans: tuple[int, ...]
 
 
@@ -184,35 +191,41 @@ def _best_spans(segment: Segment, scores: list[float], head_scores: list[float])
 def _ranked(
     segment: Segment, weighted: list[_Weighted], total: float, document: int, spans: list[int], *, number: int, base: float
 ) -> _Ranked:
-    span_weight, document_weight = _covered(segment, number, weighted, document, spans[0])
+    span_weight, document_weight, about = _covered(segment, number, weighted, document, spans[0])
     return _Ranked(
         document=document,
-        score=base + _COVERAGE_WEIGHT * document_weight,
+        score=base + _DOCUMENT_WEIGHT * about,
+        strength=(base + _DOCUMENT_WEIGHT * about) / total,
         coverage=min(1.0, span_weight / total),
         document_coverage=min(1.0, document_weight / total),
         spans=tuple(spans),
     )
 
 
-def _covered(segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int) -> tuple[float, float]:
-    """Weight of the content terms in the passage `span` or the title, and in the whole document."""
+def _covered(segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int) -> tuple[float, float, float]:
+    """Weight of the content terms in the passage `span` or the title, in the whole document, and BM25 over the document.
+
+    For the last, a term counts once per passage that holds it: a long document about many things loses to a short one
+    about this.
+    """
     first, behind = segment.span_first[document], segment.span_first[document + 1]
+    mean = segment.num_spans / segment.num_documents
+    length = _DOCUMENT_K * (1 - _DOCUMENT_B + _DOCUMENT_B * (behind - first) / mean)
     ids = segment.body.ids
-    in_span = in_document = 0.0
+    in_span = in_document = about = 0.0
     for term in weighted:
         if not term.content:
             continue
-        if _holds(segment.head.ids, term.head[number], document):
-            in_span += term.weight
-            in_document += term.weight
-            continue
         start, end = term.body[number]
         at = bisect_left(ids, first, start, end)
-        if at < end and ids[at] < behind:
+        count = bisect_left(ids, behind, at, end) - at
+        in_head = _holds(segment.head.ids, term.head[number], document)
+        if count or in_head:
             in_document += term.weight
-            if _holds(ids, (at, end), span):
-                in_span += term.weight
-    return in_span, in_document
+            about += term.weight * count / (count + length)
+        if in_head or _holds(ids, (at, at + count), span):
+            in_span += term.weight
+    return in_span, in_document, about
 
 
 def _holds(ids: Sequence[int], postings: tuple[int, int], number: int) -> bool:
@@ -231,9 +244,11 @@ def _hit(segment: Segment, ranked: _Ranked, today: str, weights: Mapping[str, fl
         language=row["language"],
         office=row["office"],
         current=(row["valid_from"] or "") <= today and (row["valid_until"] is None or today <= row["valid_until"]),
+        valid_until=row["valid_until"],
         score=ranked.score,
         coverage=ranked.coverage,
         document_coverage=ranked.document_coverage,
+        strength=ranked.strength,
         spans=tuple((segment.span_start[span], segment.span_end[span]) for span in ranked.spans),
         text=segment.text(ranked.document),
         digest=row["digest"],

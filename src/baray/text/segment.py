@@ -7,7 +7,7 @@ File, little-endian: 16 bytes `baray segment 1\\n`; 8 bytes length of the header
 - `texts`: their texts in UTF-8, one after the other; `text_ends`: u64, where each ends;
 - `span_document`, `span_start`, `span_end`: u32, per passage, in document order; `span_first`: u32, the first passage of
   each document, and one more;
-- per table (`body`: passages, `head`: titles and paths by document) `NAME_keys`: u64, sorted; `NAME_ends`: u32, where
+- per table (`body`: passages, `head`: titles, paths and first lines by document) `NAME_keys`: u64, sorted; `NAME_ends`: u32, where
   the postings of each key end; `NAME_ids`: u32, increasing; `NAME_impacts`: u8.
 
 A key is the first 8 bytes of BLAKE2b of a term. An impact is the term's BM25 part within the segment (k1 1.2, b 0.5), as
@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from baray.core import Fault, canonical_json, digest_bytes
-from baray.text.passages import passages
+from baray.text.passages import lead, passages
 from baray.text.terms import terms
 
 _MAGIC = b"baray segment 1\n"
@@ -103,7 +103,7 @@ def encode_segment(label: str, documents: Sequence[DocumentRow]) -> tuple[bytes,
     texts = [document.text.encode() for document in ordered]
     spans = [(index, passage) for index, document in enumerate(ordered) for passage in passages(document.text)]
     body = [terms(_passage_text(ordered[index].text, passage.start, passage.end, passage.heading)) for index, passage in spans]
-    head = [terms(f"{document.title} . {_words_of_path(document.path)}") for document in ordered]
+    head = [terms(f"{document.title} . {_words_of_path(document.path)} . {lead(document.text)}") for document in ordered]
     places = [[index, passage.start, passage.end] for index, passage in spans]
     sections: dict[str, bytes] = {
         "rows": canonical_json(rows),

@@ -16,7 +16,7 @@ TERMS_VERSION = 1
 
 _KHMER_LETTER = "\u1780-\u17d3\u17d7\u17dd"
 _SPACE_IN_KHMER = re.compile(f"(?<=[{_KHMER_LETTER}])[ \u00a0\n]+(?=[{_KHMER_LETTER}])")
-_TOKEN = re.compile(f"[{_KHMER_LETTER}]+|\\d+(?:[.,]\\d{{3}})+(?!\\d)|\\d+(?:[.,]\\d+)?|[^\\W\\d_{_KHMER_LETTER}]+")
+_TOKEN = re.compile(f"[{_KHMER_LETTER}]+|\\d{{1,3}}(?:[., \u00a0]\\d{{3}})+(?!\\d)|\\d+(?:[.,]\\d+)?|[^\\W\\d_{_KHMER_LETTER}]+")
 _INHERENT = str.maketrans({"\u17b2": "\u17b1"})
 STOP_WORDS = frozenset(
     "a about after all also am an and any are as at be because been before being but by can could did do does doing for from get "
@@ -60,8 +60,8 @@ def trigrams(run: str) -> list[str]:
 
 
 def _number(token: str) -> str:
-    """`5,000` and `5.000` are 5000; `2.5` stays."""
-    groups = re.split("[.,]", token)
+    """`5,000`, `5.000` and `5 000` are 5000; `2.5` stays."""
+    groups = re.split("[., \u00a0]", token)
     if len(groups) > 1 and all(len(group) == 3 for group in groups[1:]) and groups[0] != "0":
         return "".join(groups)
     return token.replace(",", ".")
