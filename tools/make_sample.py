@@ -27,6 +27,7 @@ from xml.sax.saxutils import escape
 TEXT = Path(__file__).parent / "sample_text"
 SAMPLE = Path(__file__).parent.parent / "src" / "baray" / "samples" / "one-window"
 GREETED, THANKED = 0.7, 0.6
+REQUESTS_PER_SUBJECT = 2
 ZIP_DATE = (2024, 1, 1, 0, 0, 0)
 SCAN_DPI = 200
 PAGES = frozenset({".pdf", ".png"})
@@ -406,19 +407,35 @@ def add_questions(
 
 def write_letters(out: Path) -> None:
     """Put an opening and a closing around every letter of the source text; each letter is used once."""
-    frames = (TEXT / "letters" / "frames.txt").read_text(encoding="utf-8").splitlines()
     rows = []
-    for unit in LETTER_UNITS:
-        for language in ("km", "en"):
-            openings = [line[3:] for line in frames if line.startswith("O: ") and language_of(line) == language]
-            closings = [line[3:] for line in frames if line.startswith("C: ") and language_of(line) == language]
-            letters = (TEXT / "letters" / f"{language}-{unit}.txt").read_text(encoding="utf-8").splitlines()
+    for language in ("km", "en"):
+        frames = letter_lines("frames.txt", language)
+        openings = [line[3:] for line in frames if line.startswith("O: ")]
+        closings = [line[3:] for line in frames if line.startswith("C: ")]
+        for unit in LETTER_UNITS:
+            letters = [*letter_lines(f"{language}-{unit}.txt", language), *short_letters(unit, language)]
             rows += [(language, unit, frame_letter(openings, letter, closings)) for letter in letters]
     rows.sort(key=lambda row: chance("order", row[2]))
     with (out / "letters.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["id", "language", "unit", "text"])
         writer.writerows((f"letter-{number:03}", *row) for number, row in enumerate(rows, start=1))
+
+
+def letter_lines(name: str, language: str) -> list[str]:
+    lines = (TEXT / "letters" / name).read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if language_of(line) == language]
+
+
+def short_letters(unit: str, language: str) -> list[str]:
+    """Ask two different things about each subject of a unit."""
+    requests = letter_lines("requests.txt", language)
+    subjects = [line.split("\t") for line in letter_lines("subjects.txt", language)]
+    letters = []
+    for subject in (part.strip() for name, parts in subjects if name == unit for part in parts.split(";")):
+        by_chance = sorted(requests, key=lambda request: chance(request, subject))
+        letters += [request.replace("{x}", subject) for request in by_chance[:REQUESTS_PER_SUBJECT]]
+    return letters
 
 
 def frame_letter(openings: list[str], letter: str, closings: list[str]) -> str:
