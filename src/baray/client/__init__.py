@@ -6,10 +6,10 @@ the application by name when they are called. Imports `core` and nothing else of
 """
 
 from baray.client.cli import run_command
-from baray.client.sdk import Client
+from baray.client.sdk.client import Client
+from baray.client.sdk.transport import Endpoint, Missing, Timing, Unreachable
+from baray.client.sdk.upload import gather
 from baray.client.settings import ClientSettings, read_settings
-from baray.client.transport import Endpoint, Missing, Timing, Unreachable
-from baray.client.upload import gather
 
 __all__ = [
     "Client",

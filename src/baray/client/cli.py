@@ -15,12 +15,12 @@ from typing import Any, TextIO
 
 import click
 
-from baray.client.commands import COMMANDS, GROUPS, PEOPLES_WORDS
+from baray.client.catalogue import COMMANDS, GROUPS, PEOPLES_WORDS
 from baray.client.embedded import Embedded
 from baray.client.output import Screen
-from baray.client.sdk import Client
+from baray.client.sdk.client import Client
+from baray.client.sdk.transport import Endpoint, Timing
 from baray.client.settings import ClientSettings
-from baray.client.transport import Endpoint, Timing
 from baray.core import BarayError, Refused
 
 DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -84,6 +84,8 @@ class Leaf:
     """One line that works."""
     project: bool = True
     """Whether it speaks to a server (then it takes --project and --server)."""
+    json_file: bool = False
+    """Whether `--json FILE` writes the document there (then the function gets `json_file`)."""
 
 
 def option(*names: str, **settings: Any) -> click.Option:  # noqa: ANN401 - click's own keyword arguments
@@ -100,7 +102,7 @@ class _Command(click.Command):
     """A Leaf as click sees it."""
 
     def __init__(self, path: str, leaf: Leaf, help_text: str) -> None:
-        common = _common_options() if leaf.project else _common_options()[:2]
+        common = _common_options(json_file=leaf.json_file)[: 4 if leaf.project else 2]
         super().__init__(
             path.rpartition(" ")[2],
             callback=leaf.run,
@@ -113,7 +115,11 @@ class _Command(click.Command):
     def invoke(self, ctx: click.Context) -> None:
         cli = _cli(ctx)
         params = dict(ctx.params)
-        cli.screen = replace(cli.screen, as_json=params.pop("as_json"))
+        as_json = params.pop("as_json")
+        if self._leaf.json_file:
+            params["json_file"] = Path(as_json) if as_json not in (None, "-") else None
+            as_json = as_json == "-"
+        cli.screen = replace(cli.screen, as_json=as_json)
         home = params.pop("home_option")
         cli.settings = replace(cli.settings, home=Path(home).expanduser().absolute()) if home else cli.settings
         if home and self._leaf.project:  # a home on the command line means its embedded server
@@ -223,9 +229,10 @@ def _wrong_usage(cli: Cli, error: click.exceptions.UsageError) -> None:
     cli.screen.error(Refused("wrong_usage", error.format_message(), fix=f"See `{path} --help`."))
 
 
-def _common_options() -> list[click.Parameter]:
+def _common_options(*, json_file: bool) -> list[click.Parameter]:
+    optional = {"is_flag": False, "flag_value": "-", "metavar": "[FILE]"} if json_file else {"is_flag": True}
     return [
-        option("--json", "as_json", is_flag=True, help="Print one JSON document."),
+        option("--json", "as_json", help="Print one JSON document.", **optional),
         option("--home", "home_option", metavar="DIR", help="Home of the embedded server (BARAY_HOME)."),
         option("--project", "project_option", metavar="NAME", help="Project to act in."),
         option("--server", "server_option", metavar="URL", help="Address of a server (BARAY_SERVER)."),

@@ -12,7 +12,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from baray.client.transport import Endpoint, Json, Timing
+from baray.client.sdk.transport import Endpoint, Json, Timing
 from baray.core import Fault, Refused
 
 START_LIMIT_SECONDS = 60.0

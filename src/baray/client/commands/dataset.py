@@ -12,8 +12,8 @@ from baray.client.commands.source import add_source
 from baray.client.commands.source import told as source_told
 from baray.client.commands.watching import finish
 from baray.client.output import fields, table
-from baray.client.sdk import thing_path
-from baray.client.transport import Json
+from baray.client.sdk.client import thing_path
+from baray.client.sdk.transport import Json
 from baray.core import Refused, check_name, parse_ref
 
 

@@ -13,7 +13,7 @@ from baray.client.commands.source import told as source_told
 from baray.client.commands.testing import figures, read_questions, test_desk
 from baray.client.commands.watching import told, watch
 from baray.client.output import fields, table
-from baray.client.transport import Json
+from baray.client.sdk.transport import Json
 from baray.core import check_name, parse_ref
 
 

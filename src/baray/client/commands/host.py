@@ -9,7 +9,7 @@ import click
 
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.output import fields
-from baray.client.transport import Json
+from baray.client.sdk.transport import Json
 
 
 def _host(name: str, *args: Any, **options: Any) -> Any:  # noqa: ANN401 - the application's own results

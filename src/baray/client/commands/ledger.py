@@ -6,7 +6,7 @@ from pathlib import Path
 
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.output import fields, table
-from baray.client.transport import Json
+from baray.client.sdk.transport import Json
 from baray.core import Refused, iso_time
 
 

@@ -9,7 +9,7 @@ import click
 
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.output import width
-from baray.client.transport import Json
+from baray.client.sdk.transport import Json
 
 _BOX_WIDTH, _BOX_HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 210, 54, 70, 22, 20
 _COLOURS = {

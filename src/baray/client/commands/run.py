@@ -7,8 +7,8 @@ from typing import Any
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.commands.watching import finish, told, watch
 from baray.client.output import clean, fields, table
-from baray.client.sdk import run_id
-from baray.client.transport import Json
+from baray.client.sdk.client import run_id
+from baray.client.sdk.transport import Json
 from baray.core import format_seconds, parse_bytes, parse_seconds
 
 

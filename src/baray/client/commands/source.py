@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baray.client.cli import Cli, Leaf, argument, option
-from baray.client.transport import Json
-from baray.client.upload import Gathered, gather
+from baray.client.sdk.transport import Json
+from baray.client.sdk.upload import Gathered, gather
 from baray.core import format_bytes
 
 _SKIPPED_SHOWN = 10

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from baray.client.cli import Cli
-from baray.client.transport import Endpoint, Http, Json, Request
+from baray.client.sdk.transport import Endpoint, Http, Json, Request
 from baray.core import Refused
 
 

@@ -8,8 +8,8 @@ from baray.client.cli import Cli, Leaf, argument
 from baray.client.commands.dataset import report_lines
 from baray.client.commands.desk import desk_url, service_lines
 from baray.client.output import fields, table
-from baray.client.sdk import thing_path
-from baray.client.transport import Json
+from baray.client.sdk.client import thing_path
+from baray.client.sdk.transport import Json
 from baray.core import Refused, digest_file, format_bytes, parse_ref
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from baray.client.cli import Cli
-from baray.client.sdk import run_id
-from baray.client.transport import Json
+from baray.client.sdk.client import run_id
+from baray.client.sdk.transport import Json
 from baray.core import BarayError, Fault, Refused, format_seconds
 
 

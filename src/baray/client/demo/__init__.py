@@ -1,0 +1,1 @@
+"""The main job, narrated: from a folder to a counter."""

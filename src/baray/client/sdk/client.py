@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from baray.client.transport import Endpoint, Http, Json, Request, Timing
-from baray.client.upload import Gathered, LocalFile, gather
+from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing
+from baray.client.sdk.upload import Gathered, LocalFile, gather
 from baray.core import Ref, Refused, parse_ref
 
 _MISSING_BATCH = 1000

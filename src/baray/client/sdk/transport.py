@@ -22,11 +22,12 @@ import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from baray.core import BarayError, Clock, Fault, NotFound, Refused, StateUnknown, SystemClock
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 _CHUNK_BYTES = 1 << 18
 _TRY_AGAIN_STATUS = frozenset({502, 503, 504})
@@ -137,11 +138,11 @@ class Http:
 
     def read(self, request: Request) -> bytes:
         """Send `request` and return the body of the response."""
-        return b"".join(self.pieces(request))
+        return self._persist(request, self._read_once)
 
     def pieces(self, request: Request) -> Iterator[bytes]:
         """Send `request` and yield the response's body as it comes (not repeated once the first piece came)."""
-        response = self._send(request)
+        response = self._persist(request, self._send_once)
         while piece := self._piece(request, response):
             yield piece
 
@@ -152,12 +153,20 @@ class Http:
             self.close()
             raise _unknown(request, error) from error
 
-    def _send(self, request: Request) -> http.client.HTTPResponse:
+    def _read_once(self, request: Request) -> bytes:
+        response = self._send_once(request)
+        try:
+            return response.read()
+        except (OSError, http.client.HTTPException) as error:
+            self.close()
+            raise _CutError(self.endpoint.url, f"{type(error).__name__}: {error}") from error
+
+    def _persist(self, request: Request, attempt: Callable[[Request], T]) -> T:
         started = self._timing.clock.monotonic()
         pause_seconds = 0.1
         while True:
             try:
-                return self._send_once(request)
+                return attempt(request)
             except (Unreachable, _BusyError, _CutError) as error:
                 waited = self._timing.clock.monotonic() - started
                 if isinstance(error, _CutError) and not request.repeatable:
