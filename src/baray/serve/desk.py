@@ -90,7 +90,13 @@ class DeskAnswer:
 
 
 def answer(
-    index: Index, question: str, *, labels: Collection[str], today: str, default_office: str | None = None, language: str | None = None
+    index: Index,
+    question: str,
+    *,
+    labels: Collection[str],
+    today: str,
+    default_office: str | None = None,
+    language: str | None = None,
 ) -> DeskAnswer:
     """Answer `question` from the documents of `index` whose label is in `labels` and that are valid `today` (ISO date).
 

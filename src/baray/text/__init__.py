@@ -5,6 +5,7 @@ passages, the Index format, ranking. Standard library only.
 Does not own: reading files, which documents enter an Index, what is answered to whom.
 """
 
+from baray.text.breaks import break_lines
 from baray.text.index import IndexFacts, IndexFile, open_index, write_index
 from baray.text.khmer import clusters, fold_digits, normalise
 from baray.text.language import Quality, language, language_shares, quality
@@ -24,6 +25,7 @@ __all__ = [
     "Intent",
     "Quality",
     "Query",
+    "break_lines",
     "clusters",
     "fold_digits",
     "language",

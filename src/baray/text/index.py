@@ -109,7 +109,9 @@ def _by_label(documents: Iterable[DocumentRow]) -> dict[str, list[DocumentRow]]:
     seen: set[str] = set()
     for document in documents:
         if document.id in seen:
-            raise Refused("duplicate_document", f"Two documents have the id '{document.id}'.", fix="Give each its own id.")
+            raise Refused(
+                "duplicate_document", f"Two documents have the id '{document.id}'.", fix="Give each its own id."
+            )
         seen.add(document.id)
         by_label[document.label].append(document)
     return by_label
@@ -140,5 +142,9 @@ def _read_manifest(paths: Mapping[str, Path]) -> dict[str, Any]:
         raise damaged(_MANIFEST, "its bytes are not those that were written")
     if manifest["format"] != _FORMAT or manifest["terms"] != TERMS_VERSION:
         found = f"format {manifest['format']}, terms {manifest['terms']}"
-        raise Refused("index_format", f"The Index has {found}; this version reads {_FORMAT}, {TERMS_VERSION}.", fix="Build it again.")
+        raise Refused(
+            "index_format",
+            f"The Index has {found}; this version reads {_FORMAT}, {TERMS_VERSION}.",
+            fix="Build it again.",
+        )
     return manifest

@@ -15,15 +15,17 @@ from baray.text.stem import stem
 from baray.text.terms import search_form, terms, tokens, trigrams
 
 _ASKING_WEIGHT = 0.1
-_EXPANSION_WEIGHT = 0.25
+_EXPANSION_WEIGHT = 0.025
 
 # Phrases that questions are made of; their trigrams count as asking words wherever they stand.
-_ASKING_KM = (
-    "តើខ្ញុំត្រូវ តើយើងត្រូវ តើគេ តើអ្វី តើអ្វីខ្លះ តើនៅ តើមាន តើការ តើត្រូវ តើអាច តើធ្វើ តើ អ្វីខ្លះ អ្វីទៅ ជាអ្វី ដូចម្តេច ដូចម្ដេច យ៉ាងណា យ៉ាងដូចម្តេច "
-    "ដោយរបៀបណា របៀបណា តាមរបៀបណា នៅឯណា នៅទីណា ទីណា នៅកន្លែងណា កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា "
-    "ម៉ោងប៉ុន្មាន អ្នកណា នរណា ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់ ត្រូវការ ត្រូវធ្វើ ត្រូវ "
-    "អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល របស់ខ្ញុំ របស់ និង ឬ សម្រាប់"
-).split()
+_ASKING_KM = """
+តើខ្ញុំត្រូវ តើយើងត្រូវ តើគេ តើអ្វី តើអ្វីខ្លះ តើនៅ តើមាន តើការ តើត្រូវ តើអាច តើធ្វើ តើ អ្វីខ្លះ អ្វីទៅ
+ជាអ្វី ដូចម្តេច ដូចម្ដេច យ៉ាងណា យ៉ាងដូចម្តេច ដោយរបៀបណា របៀបណា តាមរបៀបណា នៅឯណា នៅទីណា ទីណា នៅកន្លែងណា
+កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា ម៉ោងប៉ុន្មាន អ្នកណា នរណា
+ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់
+ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
+របស់ខ្ញុំ របស់ និង ឬ សម្រាប់
+""".split()
 _ASKING_EN = "cost much many long need require bring take give find see ask say mean use want".split()
 
 
@@ -48,37 +50,48 @@ def _intent(name: str, asked: str, said: str, said_pattern: str) -> Intent:
 INTENTS = (
     _intent(
         "fee",
-        r"\bhow much\b|\bcosts?\b|\bfees?\b|\bprices?\b|\bcharge|\bpay\b|\bfree\b|\bexpensive|ថ្លៃ|តម្លៃ|កម្រៃ|អស់ប៉ុន្មាន|បង់ប្រាក់|បង់លុយ|អស់លុយ|លុយប៉ុន្មាន|ប្រាក់ប៉ុន្មាន",
+        r"\bhow much\b|\bcosts?\b|\bfees?\b|\bprices?\b|\bcharge|\bpay\b|\bfree\b|\bexpensive|ថ្លៃ|តម្លៃ"
+        r"|កម្រៃ|អស់ប៉ុន្មាន|បង់ប្រាក់|បង់លុយ|អស់លុយ|លុយប៉ុន្មាន|ប្រាក់ប៉ុន្មាន",
         "fee riel ថ្លៃសេវា កម្រៃសេវា រៀល",
-        r"\d[\d.,]*\s*(?:riels?|khr|usd|dollars?|រៀល|ដុល្លារ)|៛|\$|free of charge|no fee|no charge|ឥតគិតថ្លៃ|មិនគិតថ្លៃ",
+        r"\d[\d.,]*\s*(?:riels?|khr|usd|dollars?|រៀល|ដុល្លារ)|៛|\$|free of charge|no fee|no charge"
+        r"|ឥតគិតថ្លៃ|មិនគិតថ្លៃ",
     ),
     _intent(
         "duration",
-        r"\bhow long\b|\bhow (?:many|soon|quick\w*|fast) ?(?:working|weeks?|months?|hours?)?\s*(?:days?)?\b.*\b(?:take|ready|wait|days?)\b|\bdays does\b|រយៈពេលប៉ុន្មាន|ប៉ុន្មានថ្ងៃ|ប៉ុន្មានខែ|ប៉ុន្មានម៉ោង|យូរប៉ុន្មាន|យូរទេ|យូរណាស់|នឹងបានទទួល",
+        r"\bhow long\b"
+        r"|\bhow (?:many|soon|quick\w*|fast) ?(?:working|weeks?|months?|hours?)?\s*(?:days?)?\b.*\b(?:take|ready|wait|days?)\b"
+        r"|\bdays does\b|រយៈពេលប៉ុន្មាន|ប៉ុន្មានថ្ងៃ|ប៉ុន្មានខែ|ប៉ុន្មានម៉ោង|យូរប៉ុន្មាន|យូរទេ|យូរណាស់"
+        r"|នឹងបានទទួល",
         "days ថ្ងៃធ្វើការ រយៈពេល",
-        r"\d\s*(?:working |calendar )?(?:days?|weeks?|months?|hours?|minutes?|ថ្ងៃ|ខែ|សប្តាហ៍|ម៉ោង|នាទី)|\bsame day\b|\bone day\b|រយៈពេល|ក្នុងថ្ងៃ",
+        r"\d\s*(?:working |calendar )?(?:days?|weeks?|months?|hours?|minutes?|ថ្ងៃ|ខែ|សប្តាហ៍|ម៉ោង|នាទី)"
+        r"|\bsame day\b|\bone day\b|រយៈពេល|ក្នុងថ្ងៃ",
     ),
     _intent(
         "hours",
-        r"\b(?:opening|office|working) (?:hours|times?|days)\b|\bwhat time\b|\bopen\b|\bclosed?\b|ម៉ោងធ្វើការ|បើកម៉ោង|ម៉ោងប៉ុន្មាន|បើកទ្វារ|បើកធ្វើការ|បិទ",
+        r"\b(?:opening|office|working) (?:hours|times?|days)\b|\bwhat time\b|\bopen\b|\bclosed?\b"
+        r"|ម៉ោងធ្វើការ|បើកម៉ោង|ម៉ោងប៉ុន្មាន|បើកទ្វារ|បើកធ្វើការ|បិទ",
         "open hours ម៉ោង បើក",
         r"\d\s*(?::\d\d)?\s*(?:a\.?m\b|p\.?m\b|o'clock)|\d:\d\d|ម៉ោង\s*\d|\d\s*ព្រឹក|monday|ចន្ទ",
     ),
     _intent(
         "place",
-        r"\bwhere\b|\bwhich (?:office|unit|counter|window|desk)\b|\baddress\b|\blocation\b|នៅឯណា|នៅទីណា|ទីណា|កន្លែងណា|ការិយាល័យណា|បញ្ជរណា|អាសយដ្ឋាន|ទីតាំង",
+        r"\bwhere\b|\bwhich (?:office|unit|counter|window|desk)\b|\baddress\b|\blocation\b|នៅឯណា|នៅទីណា"
+        r"|ទីណា|កន្លែងណា|ការិយាល័យណា|បញ្ជរណា|អាសយដ្ឋាន|ទីតាំង",
         "office counter ការិយាល័យ បញ្ជរ",
         r"\boffice\b|\bcounter\b|\bwindow\b|\bunit\b|\bhall\b|ការិយាល័យ|បញ្ជរ|សាលា|មន្ទីរ|អង្គភាព|លេខ\s*\d",
     ),
     _intent(
         "papers",
-        r"\bdocuments?\b|\bpapers?\b|\bbring\b|\bsubmit\b|\battach|\brequire|\bneed(?:ed)?\b|ឯកសារ|ត្រូវការអ្វី|ត្រូវមានអ្វី|យកអ្វី|ភ្ជាប់|ត្រូវការ|លក្ខខណ្ឌ",
+        r"\bdocuments?\b|\bpapers?\b|\bbring\b|\bsubmit\b|\battach|\brequire|\bneed(?:ed)?\b|ឯកសារ"
+        r"|ត្រូវការអ្វី|ត្រូវមានអ្វី|យកអ្វី|ភ្ជាប់|ត្រូវការ|លក្ខខណ្ឌ",
         "documents copy ឯកសារ ច្បាប់ចម្លង",
-        r"\bcop(?:y|ies)\b|\boriginals?\b|\bphotos?\b|\bforms?\b|\bidentity cards?\b|\bdocuments?\b|\brequired\b|\bbring\b|ច្បាប់ចម្លង|ថតចម្លង|ឯកសារ|ពាក្យស្នើ|រូបថត|អត្តសញ្ញាណប័ណ្ណ|ត្រូវភ្ជាប់",
+        r"\bcop(?:y|ies)\b|\boriginals?\b|\bphotos?\b|\bforms?\b|\bidentity cards?\b|\bdocuments?\b"
+        r"|\brequired\b|\bbring\b|ច្បាប់ចម្លង|ថតចម្លង|ឯកសារ|ពាក្យស្នើ|រូបថត|អត្តសញ្ញាណប័ណ្ណ|ត្រូវភ្ជាប់",
     ),
     _intent(
         "deadline",
-        r"\bwhen\b|\bdeadline\b|\bby what date\b|\bwithin how\b|\bexpire|\bvalid\b|\blate\b|ពេលណា|ថ្ងៃណា|ថ្ងៃទី|ផុតកំណត់|សុពលភាព|យឺត|ត្រឹមថ្ងៃ",
+        r"\bwhen\b|\bdeadline\b|\bby what date\b|\bwithin how\b|\bexpire|\bvalid\b|\blate\b|ពេលណា|ថ្ងៃណា"
+        r"|ថ្ងៃទី|ផុតកំណត់|សុពលភាព|យឺត|ត្រឹមថ្ងៃ",
         "before within days ថ្ងៃ មុន",
         r"\d|\bbefore\b|\bwithin\b|\bmonday\b|មុនថ្ងៃ|ក្នុងរយៈពេល|ថ្ងៃទី",
     ),
@@ -86,7 +99,8 @@ INTENTS = (
         "who",
         r"\bwho\b|\bwhom\b|\bsigns?\b|\bresponsible\b|អ្នកណា|នរណា|អ្នកទទួលខុសត្រូវ|មានសិទ្ធិ",
         "applicant officer ប្រធាន អ្នក",
-        r"\bchief\b|\bofficer\b|\bgovernor\b|\bhead\b|\bdirector\b|\bowner\b|\bparents?\b|ប្រធាន|អភិបាល|មន្ត្រី|មេឃុំ|ម្ចាស់|ឪពុក|ម្តាយ|បុគ្គល",
+        r"\bchief\b|\bofficer\b|\bgovernor\b|\bhead\b|\bdirector\b|\bowner\b|\bparents?\b|ប្រធាន|អភិបាល"
+        r"|មន្ត្រី|មេឃុំ|ម្ចាស់|ឪពុក|ម្តាយ|បុគ្គល",
     ),
 )
 
@@ -122,12 +136,15 @@ def read_question(question: str) -> Query:
     counts = Counter(terms(question))
     content = _content(form)
     found = [
-        QueryTerm(term=term, weight=(1.0 if term in content else _ASKING_WEIGHT) * (1 + 0.2 * (count - 1)), content=term in content)
+        QueryTerm(
+            term=term,
+            weight=(1.0 if term in content else _ASKING_WEIGHT) * (1 + 0.2 * (count - 1)),
+            content=term in content,
+        )
         for term, count in counts.items()
     ]
-    for term in dict.fromkeys(term for intent in intents for word in intent.said for term in terms(word)):
-        if term not in counts:
-            found.append(QueryTerm(term=term, weight=_EXPANSION_WEIGHT * _ASKING_WEIGHT, content=False))
+    said = dict.fromkeys(term for intent in intents for word in intent.said for term in terms(word))
+    found.extend(QueryTerm(term=term, weight=_EXPANSION_WEIGHT, content=False) for term in said if term not in counts)
     return Query(terms=tuple(found), intents=intents, language=language(question))
 
 

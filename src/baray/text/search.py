@@ -189,7 +189,14 @@ def _best_spans(segment: Segment, scores: list[float], head_scores: list[float])
 
 
 def _ranked(
-    segment: Segment, weighted: list[_Weighted], total: float, document: int, spans: list[int], *, number: int, base: float
+    segment: Segment,
+    weighted: list[_Weighted],
+    total: float,
+    document: int,
+    spans: list[int],
+    *,
+    number: int,
+    base: float,
 ) -> _Ranked:
     span_weight, document_weight, about = _covered(segment, number, weighted, document, spans[0])
     return _Ranked(
@@ -202,7 +209,9 @@ def _ranked(
     )
 
 
-def _covered(segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int) -> tuple[float, float, float]:
+def _covered(
+    segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int
+) -> tuple[float, float, float]:
     """Weight of the content terms in the passage `span` or the title, in the whole document, and BM25 over the document.
 
     For the last, a term counts once per passage that holds it: a long document about many things loses to a short one

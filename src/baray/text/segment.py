@@ -1,14 +1,14 @@
-"""A segment: the documents of one label, their passages, and two inverted tables, in one file.
+r"""A segment: the documents of one label, their passages, and two inverted tables, in one file.
 
-File, little-endian: 16 bytes `baray segment 1\\n`; 8 bytes length of the header; the header, canonical JSON
+File, little-endian: 16 bytes `baray segment 1\n`; 8 bytes length of the header; the header, canonical JSON
 `{"documents","label","spans","sections":{name:[offset,bytes]}}`; then the sections, each at a multiple of 8:
 
 - `rows`: canonical JSON list of the documents, without text, in the order of their ids;
 - `texts`: their texts in UTF-8, one after the other; `text_ends`: u64, where each ends;
 - `span_document`, `span_start`, `span_end`: u32, per passage, in document order; `span_first`: u32, the first passage of
   each document, and one more;
-- per table (`body`: passages, `head`: titles, paths and first lines by document) `NAME_keys`: u64, sorted; `NAME_ends`: u32, where
-  the postings of each key end; `NAME_ids`: u32, increasing; `NAME_impacts`: u8.
+- per table (`body`: passages, `head`: titles, paths and first lines by document) `NAME_keys`: u64, sorted;
+  `NAME_ends`: u32, where the postings of each key end; `NAME_ids`: u32, increasing; `NAME_impacts`: u8.
 
 A key is the first 8 bytes of BLAKE2b of a term. An impact is the term's BM25 part within the segment (k1 1.2, b 0.5), as
 n/255 of its greatest value, so that statistics of other segments cannot enter.
@@ -25,9 +25,9 @@ from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from baray.core import Fault, canonical_json, digest_bytes
 from baray.text.passages import lead, passages
@@ -102,8 +102,13 @@ def encode_segment(label: str, documents: Sequence[DocumentRow]) -> tuple[bytes,
     rows = [document.facts() for document in ordered]
     texts = [document.text.encode() for document in ordered]
     spans = [(index, passage) for index, document in enumerate(ordered) for passage in passages(document.text)]
-    body = [terms(_passage_text(ordered[index].text, passage.start, passage.end, passage.heading)) for index, passage in spans]
-    head = [terms(f"{document.title} . {_words_of_path(document.path)} . {lead(document.text)}") for document in ordered]
+    body = [
+        terms(_passage_text(ordered[index].text, passage.start, passage.end, passage.heading))
+        for index, passage in spans
+    ]
+    head = [
+        terms(f"{document.title} . {_words_of_path(document.path)} . {lead(document.text)}") for document in ordered
+    ]
     places = [[index, passage.start, passage.end] for index, passage in spans]
     sections: dict[str, bytes] = {
         "rows": canonical_json(rows),
@@ -150,7 +155,7 @@ class Segment:
                 self._data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
         except (OSError, ValueError) as error:
             raise damaged(name, f"it cannot be read ({error})") from error
-        if digest_bytes(self._data) != digest or bytes(self._data[:16]) != _MAGIC:
+        if f"sha256:{sha256(self._data).hexdigest()}" != digest or bytes(self._data[:16]) != _MAGIC:
             raise damaged(name, "its bytes are not those that were written")
         (length,) = struct.unpack_from("<Q", self._data, 16)
         header = json.loads(bytes(self._data[24 : 24 + length]))
@@ -172,7 +177,7 @@ class Segment:
         start = self._text_ends[document - 1] if document else 0
         return str(self._texts[start : self._text_ends[document]], "utf-8")
 
-    def numbers(self, name: str, kind: str) -> memoryview[int] | array[int]:
+    def numbers(self, name: str, kind: Literal["B", "I", "Q"]) -> memoryview[int] | array[int]:
         """A section as numbers of the `array` type `kind`."""
         section = self._section(name)
         if sys.byteorder == "little":
@@ -188,7 +193,9 @@ class Segment:
 
 def damaged(name: str, why: str) -> Fault:
     """The Fault for a damaged index file."""
-    return Fault("index_damaged", f"The index file '{name}' is damaged: {why}.", fix="Build the Index again from its Dataset.")
+    return Fault(
+        "index_damaged", f"The index file '{name}' is damaged: {why}.", fix="Build the Index again from its Dataset."
+    )
 
 
 def _passage_text(text: str, start: int, end: int, heading: str) -> str:

@@ -16,7 +16,9 @@ TERMS_VERSION = 1
 
 _KHMER_LETTER = "\u1780-\u17d3\u17d7\u17dd"
 _SPACE_IN_KHMER = re.compile(f"(?<=[{_KHMER_LETTER}])[ \u00a0\n]+(?=[{_KHMER_LETTER}])")
-_TOKEN = re.compile(f"[{_KHMER_LETTER}]+|\\d{{1,3}}(?:[., \u00a0]\\d{{3}})+(?!\\d)|\\d+(?:[.,]\\d+)?|[^\\W\\d_{_KHMER_LETTER}]+")
+_TOKEN = re.compile(
+    f"[{_KHMER_LETTER}]+|\\d{{1,3}}(?:[., \u00a0]\\d{{3}})+(?!\\d)|\\d+(?:[.,]\\d+)?|[^\\W\\d_{_KHMER_LETTER}]+"
+)
 _INHERENT = str.maketrans({"\u17b2": "\u17b1"})
 STOP_WORDS = frozenset(
     "a about after all also am an and any are as at be because been before being but by can could did do does doing for from get "
@@ -48,7 +50,13 @@ def tokens(text: str) -> list[str]:
 
 def search_form(text: str) -> str:
     """`text` as search compares it: normalised, look-alikes and digits folded, lower case, no spaces inside Khmer."""
-    folded = fold_digits(normalise(text, fold_coeng_da=True)).translate(_INHERENT).lower().replace("’", "'").replace("'s", "")
+    folded = (
+        fold_digits(normalise(text, fold_coeng_da=True))
+        .translate(_INHERENT)
+        .lower()
+        .replace("’", "'")
+        .replace("'s", "")
+    )
     return _SPACE_IN_KHMER.sub("", folded) if not folded.isascii() else folded
 
 
