@@ -158,8 +158,10 @@ class Ledger:
         return decode_entry(*last[0]).time if last else 0.0
 
     def _note_step(self, tx: Tx, index: int, behind: float) -> None:
-        """Tell of a clock that stepped back, once a step. An index that is taken again means that the entry which
-        told of it was rolled back with its action, so it is told again."""
+        """Tell of a clock that stepped back, once a step.
+
+        An index that is taken again means that the entry which told of it was rolled back with its action: told again.
+        """
         if self._stepped_at < 0 or index <= self._stepped_at:
             fields = EntryFields(actor="system", subject="clock", facts={"behind_ms": int(behind * 1000)})
             self._stepped_at = tx.journal(encode_entry("clock.stepped", fields, tx.journal_time))

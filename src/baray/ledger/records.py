@@ -23,13 +23,13 @@ def add_entries(tx: Tx, first: int, entries: list[bytes]) -> None:
 def entries(tx: Tx, after: int, limit: int) -> list[tuple[int, bytes]]:
     """Up to `limit` entries with an index above `after`."""
     found = tx.hot("SELECT idx, data FROM entry WHERE idx > ? ORDER BY idx LIMIT ?", (after, limit))
-    return [(row[0], row[1]) for row in found]
+    return [(row.idx, row.data) for row in found]
 
 
 def newest_entries(tx: Tx, before: int, limit: int) -> list[tuple[int, bytes]]:
     """Up to `limit` entries with an index below `before`, newest first."""
     found = tx.hot("SELECT idx, data FROM entry WHERE idx < ? ORDER BY idx DESC LIMIT ?", (before, limit))
-    return [(row[0], row[1]) for row in found]
+    return [(row.idx, row.data) for row in found]
 
 
 def entry(tx: Tx, index: int) -> bytes | None:
@@ -134,23 +134,10 @@ def drop_salt(tx: Tx, key: int) -> None:
     tx.hot("DELETE FROM salt WHERE id = ?", (key,))
 
 
-def receipts(tx: Tx, first: str, last: str) -> list[tuple[str, str]]:
-    """(id, receipt digest) of answers from id `first` to `last`, in order of id."""
-    found = tx.hot(
-        "SELECT id, receipt_digest FROM answer WHERE id >= ? AND id <= ? AND receipt_digest IS NOT NULL ORDER BY id",
-        (first, last),
-    )
-    return [(row[0], row[1]) for row in found]
-
-
-def version_facts(tx: Tx, version_id: str) -> Any | None:  # noqa: ANN401 - a row
-    """Row (kind, name, number) of a version."""
-    return tx.hot(
-        "SELECT coalesce(thing.kind, 'source'), coalesce(thing.name, source.name), version.number FROM version"
-        " LEFT JOIN thing ON thing.id = version.thing_id LEFT JOIN source ON source.id = version.source_id"
-        " WHERE version.id = ?",
-        (version_id,),
-    ).first()
+def receipts(tx: Tx) -> list[tuple[str, str]]:
+    """(id, receipt digest) of all answers in the order in which they were taken in."""
+    found = tx.hot("SELECT id, receipt_digest FROM answer ORDER BY rowid")
+    return [(row.id, row.receipt_digest) for row in found]
 
 
 def version_ids(tx: Tx, kind: str, name: str, number: int | None) -> list[str]:

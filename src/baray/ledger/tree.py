@@ -28,7 +28,7 @@ def hash_leaves(entries: Sequence[bytes]) -> bytes:
 
 
 def hash_row(hashes: bytes) -> bytes:
-    """RFC 6962 root over a row of hashes (32 bytes each, at least one): pair by pair, an odd last one goes up as it is."""
+    """RFC 6962 root over a row of hashes (at least one): pair by pair; an odd last one goes up as it is."""
     sha256 = hashlib.sha256
     while len(hashes) > HASH_BYTES:
         paired = len(hashes) // 64 * 64
@@ -103,7 +103,8 @@ def pack_entries(entries: Sequence[bytes]) -> bytes:
 
 def unpack_entries(bundle: bytes) -> list[bytes]:
     """Entries of a bundle. Raises ValueError on one that is cut off."""
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at < len(bundle):
         end = at + 2 + int.from_bytes(bundle[at : at + 2], "big")
         if end > len(bundle):

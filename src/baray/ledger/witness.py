@@ -266,8 +266,7 @@ def check_inclusion(index: int, size: int, leaf: bytes, proof: Sequence[bytes], 
             raise ProofError("The inclusion proof is too long.")
         if node & 1 or node == last:
             value = node_hash(item, value)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
+            node, last = _to_right_child(node, last)
         else:
             value = node_hash(value, item)
         node, last = node >> 1, last >> 1
@@ -296,13 +295,19 @@ def check_consistency(old: tuple[int, bytes], new: tuple[int, bytes], proof: Seq
             raise ProofError("The consistency proof is too long.")
         if node & 1 or node == last:
             first, second = node_hash(item, first), node_hash(item, second)
-            while node and not node & 1:
-                node, last = node >> 1, last >> 1
+            node, last = _to_right_child(node, last)
         else:
             second = node_hash(second, item)
         node, last = node >> 1, last >> 1
     if last or first != old_root or second != new_root:
         raise ProofError(f"The {old_size} entries seen before are not the first {old_size} of the {new_size} now.")
+
+
+def _to_right_child(node: int, last: int) -> tuple[int, int]:
+    """Climb while `node` is a left child without a right sibling: the tree's right edge."""
+    while node and not node & 1:
+        node, last = node >> 1, last >> 1
+    return node, last
 
 
 # --- the witness ----------------------------------------------------------------------------------------------------
@@ -410,32 +415,25 @@ def check_proof(bundle: bytes, log: str = "") -> dict[str, Any]:
         _check_statement(about, said, data)
         witnesses = [parse_vkey(line) for line in keys["witnesses"]]
         times = {witness.name: check_cosignature(head, witness) for witness in witnesses}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ProofError(f"This is not a proof bundle, or it is damaged ({type(error).__name__}: {error}).") from error
     return {"index": index, "size": head.size, "entry": said, "about": about, "log": verifier.vkey, "witnesses": times}
 
 
 def _check_statement(about: dict[str, Any], said: dict[str, Any], data: dict[str, Any]) -> None:
-    """Every word of the statement must be in the signed entry, in the manifest, or in the batch that it binds."""
+    """Every word of the statement must be in the signed entry, in its batch, or in attached bytes that these bind."""
     facts = said.get("facts", {})
-    bound = {
-        **facts,
-        **{name: said.get(name, "") for name in ("kind", "subject", "label")},
-        "index": about.get("index"),
-    }
-    if "manifest" in data:
-        manifest = json.loads(data["manifest"])
-        if "sha256:" + hashlib.sha256(data["manifest"].encode()).hexdigest() != facts.get("manifest_digest"):
-            raise ProofError("The manifest in the bundle is not the one that the entry binds.")
-        bound |= {"thing": f"{manifest['kind']}:{manifest['name']}"}
+    bound = {**facts, **{name: said.get(name, "") for name in ("kind", "subject", "label")}}
     if "batch" in data:
-        batch = data["batch"]
-        leaf = leaf_hash(batch["receipt_digest"].encode())
+        batch, root = data["batch"], bytes.fromhex(facts["root"].removeprefix("sha256:"))
         path = [decode64(item) for item in batch["path"]]
-        check_inclusion(
-            batch["index"], facts["count"], leaf, path, bytes.fromhex(facts["root"].removeprefix("sha256:"))
-        )
-        bound |= {"receipt_digest": batch["receipt_digest"]}
+        check_inclusion(batch["index"], facts["count"], leaf_hash(batch["receipt_digest"].encode()), path, root)
+        bound = {"kind": said["kind"], "receipt_digest": batch["receipt_digest"]}
+    if "attached" in data:
+        digest = "sha256:" + hashlib.sha256(data["attached"].encode()).hexdigest()
+        if digest not in {facts.get("manifest"), bound.get("receipt_digest")}:
+            raise ProofError("What is attached is not what the entry binds.")
+        bound |= {f"attached_{name}": value for name, value in json.loads(data["attached"]).items()}
     for name, value in about.items():
         if name not in bound or bound[name] != value:
             raise ProofError(f"The bundle says {name} = {value!r}, the signed entry does not.")
@@ -454,21 +452,25 @@ def _parse_tlog_proof(text: str) -> tuple[int, list[bytes], Checkpoint]:
 # --- the command ----------------------------------------------------------------------------------------------------
 
 
-def main(arguments: Sequence[str] | None = None, now: Callable[[], float] = time.time) -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    now: Callable[[], float] = time.time,  # noqa: TID251 - runs alone, so its clock is chosen here
+) -> int:
     """Run `init`, `cosign` or `verify`; 0 done, 1 refused."""
     parser = argparse.ArgumentParser(prog="witness.py", description="Witness a ledger's heads, and check its proofs.")
     commands = parser.add_subparsers(dest="command", required=True)
+    key = "the ledger's public key line that you hold"
     init = commands.add_parser("init", help="make a witness key")
     init.add_argument("key", type=Path)
-    init.add_argument("--name", default="", help="name of the witness, for example court.example/witness")
+    init.add_argument("--name", default="", help="for example court.example/witness")
     sign = commands.add_parser("cosign", help="check a request and print the cosigned head")
     sign.add_argument("request", type=Path)
     sign.add_argument("--state", type=Path, required=True, help="what this witness has seen; keep it safe")
     sign.add_argument("--key", type=Path, required=True)
-    sign.add_argument("--log", default="", help="the ledger's public key line, the first time")
+    sign.add_argument("--log", default="", help=f"{key}; needed the first time")
     check = commands.add_parser("verify", help="check a .baray-proof")
     check.add_argument("bundle", type=Path)
-    check.add_argument("--log", default="", help="the ledger's public key line that you hold")
+    check.add_argument("--log", default="", help=key)
     given = parser.parse_args(arguments)
     try:
         sys.stdout.write(_run(given, now))
