@@ -10,7 +10,7 @@ from baray.access.labels import INTERNAL, TOP, Label, parse_label
 from baray.access.policy import ROLES, Actor, Subject, decide, refusal
 from baray.access.site import Site
 from baray.access.tokens import hash_secret, new_secret, well_formed
-from baray.core import NotFound, Refused, canonical_json, check_name
+from baray.core import REF_KINDS, NotFound, Refused, canonical_json, check_name, parse_ref
 from baray.store import Tx
 
 DEFAULT_PROJECT = "main"
@@ -179,3 +179,12 @@ def require(tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> 
 
     error.instead = record
     raise error
+
+
+def _subject_token(ref: str) -> str:
+    """A ref as it may stand in an entry; what a caller made up is only named by its kind."""
+    try:
+        return str(parse_ref(ref))
+    except Refused:
+        kind = ref.partition(":")[0]
+        return f"{kind}:unnamed" if kind in REF_KINDS else "unnamed"

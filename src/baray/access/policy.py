@@ -24,6 +24,7 @@ ACTIONS: dict[str, str] = {
     "export": "member",
     "token.manage": "viewer",
     "service.publish": "manager",
+    "audit": "manager",
     "member.change": "owner",
     "actor.change": "owner",
     "project.create": "owner",

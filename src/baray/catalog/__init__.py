@@ -6,7 +6,7 @@ Does not own: how they are made (`data`, `train`), who may see them (`access`), 
 
 from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
-from baray.catalog.records import add_edges, all_versions, by_id, newest
+from baray.catalog.records import add_edges, all_versions, by_id, known_digests, newest
 from baray.catalog.versions import (
     Publication,
     SourceRequest,
@@ -29,6 +29,7 @@ __all__ = [
     "add_source",
     "all_versions",
     "by_id",
+    "known_digests",
     "lineage",
     "newest",
     "publish",

@@ -43,8 +43,10 @@ def lineage(tx: Tx, project_id: str, ref: Ref, readable: Callable[[str], bool]) 
 
 def _start(tx: Tx, project_id: str, ref: Ref) -> str:
     if ref.kind in ("answer", "run"):
-        return ref.name
-    if ref.kind == "service":
+        row = records.answer_row(tx, ref.name) if ref.kind == "answer" else records.run_row(tx, ref.name)
+        if row is not None and row.project_id == project_id:
+            return ref.name
+    elif ref.kind == "service":
         revision_id = records.service_revision(tx, project_id, ref.name)
         if revision_id is not None:
             return revision_id

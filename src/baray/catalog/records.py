@@ -173,7 +173,7 @@ def run_row(tx: Tx, run_id: str) -> Any:  # noqa: ANN401 - a row
     """What lineage shows of a Run."""
     run = schema.run
     return tx.execute(
-        select(run.c.id, run.c.name, run.c.kind, run.c.label, run.c.memo_key).where(run.c.id == run_id)
+        select(run.c.id, run.c.project_id, run.c.name, run.c.kind, run.c.label, run.c.memo_key).where(run.c.id == run_id)
     ).first()
 
 
@@ -201,3 +201,18 @@ def service_revision(tx: Tx, project_id: str, name: str) -> str | None:
     service = schema.service
     where = (service.c.project_id == project_id) & (service.c.name == name)
     return tx.execute(select(service.c.current_revision).where(where)).scalar()
+
+
+def known_digests(tx: Tx, project_id: str, digests: list[str]) -> set[str]:
+    """Which of `digests` are files of the project's Sources."""
+    known: set[str] = set()
+    for start in range(0, len(digests), 500):
+        some = digests[start : start + 500]
+        statement = (
+            select(source_file.c.digest)
+            .join(version, version.c.id == source_file.c.version_id)
+            .join(source, source.c.id == version.c.source_id)
+            .where(source.c.project_id == project_id, source_file.c.digest.in_(some))
+        )
+        known.update(str(row.digest) for row in tx.execute(statement))
+    return known

@@ -36,6 +36,8 @@ class SourceRequest:
     """SPDX identifier, or None."""
     files: tuple[FileEntry, ...]
     """Their blobs are here already."""
+    held: frozenset[str]
+    """Digests that the project has shown to hold: naming another project's digest must not give its bytes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +67,7 @@ def add_source(site: Site, request: SourceRequest) -> tuple[VersionRow, bool]:
     `bad_documents_csv`.
     """
     check_name(request.name)
-    _check_files(site, request.files)
+    _check_files(site, request)
     described = describe_files(request.files, _documents_csv(site, request.files), request.label)
     if not described:
         raise Refused("no_files", f"Source '{request.name}' has no files.", fix="Name a folder with files in it.")
@@ -176,14 +178,15 @@ def _documents_csv(site: Site, files: Sequence[FileEntry]) -> bytes | None:
     return None
 
 
-def _check_files(site: Site, files: Sequence[FileEntry]) -> None:
+def _check_files(site: Site, request: SourceRequest) -> None:
+    files = request.files
     seen: set[str] = set()
     for file in files:
         parts = file.path.split("/")
         if file.path in seen or "\x00" in file.path or any(part in ("", ".", "..") for part in parts):
             raise Refused("bad_path", f"'{file.path}' cannot be a file's path.", fix="Send each path once, relative.")
         seen.add(file.path)
-    missing = [file.path for file in files if not site.blobs.has(file.digest)]
+    missing = [file.path for file in files if file.digest not in request.held or not site.blobs.has(file.digest)]
     if missing:
         raise Refused(
             "missing_blobs",

@@ -8,10 +8,11 @@ from baray.core.clock import Clock, SystemClock, TestClock, iso_date, iso_time
 from baray.core.digest import canonical_json, digest_bytes, digest_file, digest_json, is_digest
 from baray.core.errors import BarayError, Fault, NotFound, Refused, StateUnknown
 from baray.core.ids import Ids, is_id
-from baray.core.refs import Ref, check_name, parse_ref
+from baray.core.refs import REF_KINDS, Ref, check_name, parse_ref
 from baray.core.units import format_bytes, format_seconds, parse_bytes, parse_seconds
 
 __all__ = [
+    "REF_KINDS",
     "BarayError",
     "Clock",
     "Fault",

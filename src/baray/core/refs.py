@@ -11,7 +11,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _REF = re.compile(
     r"(?:(?P<project>[a-z0-9][a-z0-9-]{0,62})/)?(?P<kind>[a-z]+):(?P<name>[a-z0-9_-]+)(?:@v(?P<version>[0-9]{1,9}))?\Z"
 )
-KINDS = frozenset(
+REF_KINDS = frozenset(
     {"source", "dataset", "index", "model", "run", "service", "answer", "entry", "node", "project", "actor"}
 )
 
@@ -21,7 +21,7 @@ class Ref:
     """A pointer to a thing, or to one version of it."""
 
     kind: str
-    """One of KINDS."""
+    """One of REF_KINDS."""
     name: str
     """Name or id of the thing."""
     version: int | None = None
@@ -40,7 +40,7 @@ def parse_ref(text: str, *, kind: str | None = None) -> Ref:
     """Read a ref; a bare `name[@vN]` takes `kind`. Raises Refused `bad_ref` on another form or another kind."""
     full = text if ":" in text or kind is None else _with_kind(text, kind)
     match = _REF.match(full)
-    if match is None or match["kind"] not in KINDS:
+    if match is None or match["kind"] not in REF_KINDS:
         raise Refused("bad_ref", f"'{text}' is not a ref.", fix="Write KIND:NAME@vN, for example dataset:letters@v3.")
     if kind is not None and match["kind"] != kind:
         raise Refused("bad_ref", f"'{text}' is a {match['kind']}, but a {kind} is needed.", fix=f"Write {kind}:NAME.")

@@ -1,0 +1,208 @@
+"""The host's commands, called by name from `baray`; each returns an exit code or a document."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, TextIO
+
+from baray.app.doctor import examine
+from baray.app.layout import Layout, read_json
+from baray.app.settings import child_environment, read_settings
+from baray.app.tree import START_SECONDS, Tree, UpOptions
+from baray.core import Clock, Fault, Refused, SystemClock
+from baray.ledger import verify_bundle, verify_home
+from baray.text import clusters, language, language_shares, normalise, redact
+
+_STOP_SECONDS = 30.0
+
+
+def up(*, home: Path, detach: bool = False, idle_exit_seconds: float | None = None, **options: Any) -> int:
+    """Run a home's server, in the foreground or behind; prints its address."""
+    clock = SystemClock()
+    if detach:
+        return _detach(home, clock, [f"--idle-exit={idle_exit_seconds or 0:.0f}", *_arguments(options)])
+    settings = read_settings(home)
+    tree = Tree(settings, UpOptions(idle_exit_seconds=idle_exit_seconds or 0.0, **options), clock)
+
+    def ready(endpoint: dict[str, Any]) -> None:
+        _announce(endpoint, settings.home)
+
+    tree.run(ready)
+    return 0
+
+
+def down(*, home: Path) -> int:
+    """Stop the server of a home; what it runs is finished later by the next worker."""
+    layout = Layout(home)
+    if not _locked(layout):
+        sys.stderr.write(f"No server runs in {home}.\n")
+        return 0
+    found = read_json(layout.sockets / "processes.json") or {}
+    pid = int(found.get("tree", {}).get("pid", 0))
+    if not pid:
+        raise Fault("no_pid", f"A process holds {layout.lock}, and it is not known which.", fix=f"See: fuser {layout.lock}")
+    os.kill(pid, signal.SIGTERM)
+    if not _wait_for(lambda: not _locked(layout), SystemClock(), _STOP_SECONDS):
+        raise Fault("not_stopped", f"Process {pid} still holds the home after {_STOP_SECONDS:.0f} s.", fix=f"kill -9 {pid}")
+    sys.stderr.write(f"Stopped the server of {home}.\n")
+    return 0
+
+
+def status_local(*, home: Path) -> dict[str, Any]:
+    """What can be said of a home without its server."""
+    layout = Layout(home)
+    return {"home": str(home), "running": _locked(layout), "initialised": layout.database.exists()}
+
+
+def doctor(*, home: Path, as_json: bool = False) -> int:
+    """What works here and what to install."""
+    report = examine(read_settings(home))
+    if as_json:
+        sys.stdout.write(json.dumps(report, ensure_ascii=False) + "\n")
+    else:
+        for row in report["checks"]:
+            mark = {"ok": "ok  ", "missing": "--  ", "limited": "~   "}[row["state"]]
+            sys.stdout.write(f"{mark}{row['name']}: {row['found']}\n")
+            if row["fix"]:
+                sys.stdout.write(f"      {row['fix']}\n")
+    return 0 if report["ok"] else 1
+
+
+def worker(*, home: Path) -> int:
+    """Run one more worker of a home that is up."""
+    settings = read_settings(home)
+    if not Layout(home).worker_socket.exists():
+        raise Refused("not_running", f"No server runs in {home}.", fix="Start it: baray up --detach")
+    argv = [sys.executable, "-m", "baray.app", "worker", "--home", str(home), "--slots", str(settings.slots)]
+    return subprocess.run(argv, check=False, env=child_environment()).returncode  # noqa: S603 - our own argv
+
+
+def migrate(*, home: Path) -> int:
+    """Bring a home's database to this version's schema."""
+    if _locked(Layout(home)):
+        raise Refused("home_in_use", f"The home {home} is running.", fix="Stop it first: baray down", status=409)
+    argv = [sys.executable, "-m", "baray.app", "migrate", "--home", str(home)]
+    return subprocess.run(argv, check=False, env=child_environment()).returncode  # noqa: S603 - our own argv
+
+
+def ledger_verify(*, home: Path, bundle: str | None, heads: list[str], as_json: bool = False) -> int:
+    """Check a home, or a bundle, without any server; exit code 1 where something is damaged."""
+    if bundle is not None:
+        if not Path(bundle).exists():
+            raise Refused("no_such_file", f"There is no file {bundle}.", fix="Name a .baray-proof or an exported ledger.")
+        report = verify_bundle(Path(bundle))
+    else:
+        if not Layout(home).database.exists():
+            raise Refused("no_home", f"There is no home in {home}.", fix="Name one: --home DIR or BARAY_HOME.")
+        report = verify_home(home, heads=[Path(head).read_text(encoding="utf-8") for head in heads])
+    if as_json:
+        sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=False) + "\n")
+    else:
+        for finding in report.findings:
+            sys.stdout.write(f"DAMAGED  {finding}\n")
+        looked = ", ".join(f"{count} {kind}" for kind, count in report.checked.items() if isinstance(count, int))
+        verdict = "Verified" if report.ok else f"{len(report.findings)} damaged things found"
+        sys.stdout.write(f"{verdict}: {report.entries} entries. {looked}\n")
+        if not report.witnessed:
+            sys.stdout.write("No outside witness has cosigned: a rollback of the whole home could not be seen.\n")
+    return 0 if report.ok else 1
+
+
+def text_filter(name: str, options: dict[str, Any], source: TextIO, target: TextIO) -> None:
+    """A filter over UTF-8 lines: normalise, clusters, language or redact."""
+    as_json = bool(options.pop("json", False))
+    fold = str(options.pop("fold_coeng_da", "false")).lower() in {"true", "yes", "1"}
+    if options:
+        raise Refused("bad_option", f"There is no option '{next(iter(options))}'.", fix="normalise has fold_coeng_da=true.")
+    results = []
+    for line in source:
+        text = line.rstrip("\n")
+        result = _filtered(name, text, fold=fold)
+        if as_json:
+            results.append(result)
+        else:
+            target.write((result["text"] if isinstance(result, dict) else str(result)) + "\n")
+    if as_json:
+        target.write(json.dumps({"items": results}, ensure_ascii=False) + "\n")
+
+
+def _filtered(name: str, text: str, *, fold: bool) -> Any:  # noqa: ANN401 - a JSON value
+    match name:
+        case "normalise":
+            return {"text": normalise(text, fold_coeng_da=fold)}
+        case "clusters":
+            return {"text": " ".join(clusters(text))}
+        case "language":
+            return {"text": language(text), "shares": language_shares(text)}
+        case "redact":
+            found, counts = redact(text)
+            return {"text": found, "counts": counts}
+    raise Refused("no_filter", f"There is no filter '{name}'.", fix="Choose normalise, clusters, language or redact.")
+
+
+def _detach(home: Path, clock: Clock, arguments: list[str]) -> int:
+    """Start `baray up` behind, and wait until it answers or dies."""
+    layout = Layout(home)
+    layout.make()
+    if _locked(layout):
+        raise Refused("home_in_use", f"The home {home} is running already.", fix="Use it as it is, or stop it: baray down", status=409)
+    layout.endpoint.unlink(missing_ok=True)
+    argv = [sys.executable, "-m", "baray", "up", "--home", str(home), *arguments]
+    with (layout.logs / "up.log").open("wb") as log:
+        process = subprocess.Popen(  # noqa: S603 - our own argv
+            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=child_environment(), cwd="/"
+        )
+    if not _wait_for(lambda: layout.endpoint.exists() or process.poll() is not None, clock, START_SECONDS):
+        process.terminate()
+        raise Fault("not_started", f"The server did not answer within {START_SECONDS:.0f} s.", fix=f"See {layout.logs}")
+    if process.poll() is not None and not layout.endpoint.exists():
+        raise Fault("not_started", (layout.logs / "up.log").read_text(errors="replace").strip() or "The server ended at once.")
+    endpoint = read_json(layout.endpoint)
+    assert endpoint is not None
+    _announce(endpoint, home)
+    return 0
+
+
+def _announce(endpoint: dict[str, Any], home: Path) -> None:
+    link = read_json(Layout(home).sockets / "sign-in.json")
+    lines = [f"Console {endpoint['url']}", f"Router  {endpoint['router_url']}", f"Home    {home}"]
+    if link is not None:
+        lines.append(f"Sign in once, within 15 minutes: {endpoint['url']}/sign-in?link={link['link']}")
+        (Layout(home).sockets / "sign-in.json").unlink(missing_ok=True)
+    if os.geteuid() == 0 and not endpoint["dropped"]:
+        lines.append("Control runs as root: there is no user 'baray', or it cannot reach the home. See: baray doctor")
+    sys.stderr.write("\n".join(lines) + "\n")
+    sys.stderr.flush()
+
+
+def _arguments(options: dict[str, Any]) -> list[str]:
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items() if not isinstance(value, bool)]
+    return flags + [f"--{name.replace('_', '-')}" for name, value in options.items() if value is True]
+
+
+def _locked(layout: Layout) -> bool:
+    """Whether a process tree holds the home."""
+    try:
+        with layout.lock.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _wait_for(true: Any, clock: Clock, seconds: float) -> bool:  # noqa: ANN401 - a predicate
+    deadline = clock.monotonic() + seconds
+    pause = signal.sigtimedwait
+    while clock.monotonic() < deadline:
+        if true():
+            return True
+        pause([], 0.02)  # sleeps, and Ctrl-C still ends it
+    return bool(true())

@@ -1,0 +1,284 @@
+"""The control process: the one that opens the database. HTTP API, console, worker protocol, and the upkeep loop."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import signal
+import socket
+import struct
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from baray import access, data, runs, serve, web
+from baray.access import Site, TokenRequest
+from baray.app.layout import Layout, read_json, write_json
+from baray.app.recipes import recipe_table
+from baray.app.wire import open_site
+from baray.core import Refused
+from baray.store import Tx
+
+_LOG = logging.getLogger("baray.control")
+UPKEEP_SECONDS = 0.5
+_CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ControlOptions:
+    """How to run control."""
+
+    host: str
+    """Address to bind."""
+    port: int
+    """Port; 0 takes a free one, the same again after a restart."""
+    behind_proxy: bool
+    """A proxy in front terminates TLS and sets Host."""
+    idle_exit_seconds: float
+    """Leave after so long without requests and Runs; 0 means never."""
+
+
+class Control:
+    """Wires the web to a home and keeps the home tidy."""
+
+    def __init__(self, layout: Layout, options: ControlOptions) -> None:
+        """Open the home, make the operator on the first start, and write the router's first snapshot."""
+        self.layout, self.options = layout, options
+        self.site: Site = open_site(layout)
+        self.bell = runs.Bell()
+        self._key = secrets.token_hex(32)
+        self._snapshot_lock = threading.Lock()  # guards the order of snapshots
+        self._ingest_lock = threading.Lock()  # one reader of the spool at a time
+        self._last_use = self.site.clock.monotonic()
+        self.stopping = threading.Event()
+        _first_start(self.site, layout)
+        self.push()
+
+    def push(self) -> None:
+        """Write the router's snapshot anew."""
+        with self._snapshot_lock:
+            snapshot = self.site.store.read(lambda tx: serve.snapshot(tx, self.site))
+            control = hashlib.sha256(self._key.encode()).hexdigest()
+            write_json(self.layout.routes, snapshot | {"control": control}, mode=0o600)
+
+    def ingest(self) -> int:
+        """Take receipts that wait in the spool; returns how many."""
+        with self._ingest_lock:
+            return serve.ingest(self.site, self.layout.spool)
+
+    def house(self) -> web.House:
+        """What the web needs."""
+        hosts = {"localhost", "127.0.0.1", "::1", self.options.host.lower()}
+        return web.House(
+            site=self.site,
+            home=self.layout.home,
+            reader=web.ReaderChild([sys.executable, "-m", data.READER_MODULE]),
+            hosts=frozenset(hosts) if not self.options.behind_proxy else frozenset(),
+            default_project=access.DEFAULT_PROJECT,
+            router_url=self._router_url,
+            control_key=self._key,
+            uploads=web.Uploads(),
+            push=self.push,
+            ingest=self.ingest,
+            bell=self.bell,
+            recipes=recipe_table(),
+            status=self.status,
+            touch=self.touch,
+        )
+
+    def touch(self) -> None:
+        """A request came: the server is in use."""
+        self._last_use = self.site.clock.monotonic()
+
+    def status(self) -> dict[str, Any]:
+        """State of the process tree and its warnings."""
+        processes = read_json(self.layout.sockets / "processes.json") or {}
+        return {"home": str(self.layout.home), "router_url": self._router_url(), "processes": processes}
+
+    def upkeep(self) -> None:
+        """Every half second: expired leases, receipts, idleness. One thread; an error is logged and the next round comes."""
+        while not self.stopping.wait(UPKEEP_SECONDS):
+            try:
+                if runs.sweep(self.site):
+                    self.bell.ring()
+                self.ingest()
+                self._leave_if_idle()
+            except Exception:
+                _LOG.exception("upkeep failed; trying again")
+
+    def close(self) -> None:
+        """Take the last receipts and close the database."""
+        self.stopping.set()
+        self.bell.ring()
+        self.ingest()
+        self.site.store.close()
+
+    def _leave_if_idle(self) -> None:
+        limit = self.options.idle_exit_seconds
+        if not limit:
+            return
+        if self.site.store.read(runs.active) > 0:
+            self.touch()
+        if self.site.clock.monotonic() - self._last_use > limit:
+            _LOG.info("no requests for %.0f s: leaving", limit)
+            self.stopping.set()
+
+    def _router_url(self) -> str:
+        found = read_json(self.layout.sockets / "router.json")
+        host = f"[{self.options.host}]" if ":" in self.options.host else self.options.host
+        return f"http://{host}:{found['port']}" if found else ""
+
+
+def run_control(home: Path, options: ControlOptions) -> None:
+    """Run control until SIGTERM. Raises Refused `port_in_use`."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # The servers raise the signal again when they are done; by then it has done its work.
+        signal.signal(number, lambda *_: None)
+    layout = Layout(home)
+    listener = _listen(layout, options)
+    control = Control(layout, options)
+    try:
+        asyncio.run(_serve(control, listener))
+    finally:
+        control.close()
+
+
+async def _serve(control: Control, listener: socket.socket) -> None:
+    anyio.to_thread.current_default_thread_limiter().total_tokens = 32
+    app = web.make_app(control.house())
+    public = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", log_level="warning", timeout_keep_alive=30))
+    workers = uvicorn.Server(
+        uvicorn.Config(
+            _worker_app(control),
+            http=_checked_protocol({0, control.layout.home.stat().st_uid}),
+            log_level="warning",
+            lifespan="off",
+            timeout_keep_alive=60,
+        )
+    )
+    pipe = _listen_unix(control.layout.worker_socket)
+    upkeep = threading.Thread(target=control.upkeep, name="upkeep", daemon=True)
+    upkeep.start()
+    port = listener.getsockname()[1]
+    write_json(control.layout.sockets / "control.json", {"port": port})
+    side = asyncio.create_task(workers.serve(sockets=[pipe]))
+    main = asyncio.create_task(public.serve(sockets=[listener]))
+    while not main.done():
+        if control.stopping.is_set():
+            public.should_exit = True
+        await asyncio.sleep(0.1)
+    control.stopping.set()
+    control.bell.ring()
+    workers.should_exit = True
+    await asyncio.gather(main, side)
+
+
+def _worker_app(control: Control) -> Any:  # noqa: ANN401 - an ASGI application
+    limiter = anyio.CapacityLimiter(16)
+
+    async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:  # noqa: ANN401 - ASGI
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        status, answer = await anyio.to_thread.run_sync(
+            lambda: runs.handle_worker(control.site, control.bell, scope["path"], body), limiter=limiter
+        )
+        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(answer)).encode())]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer})
+
+    return app
+
+
+def _checked_protocol(uids: set[int]) -> type[HttpToolsProtocol]:
+    """A protocol that hangs up on peers with another uid (SO_PEERCRED): a socket's mode alone is not enough."""
+
+    class PeerChecked(HttpToolsProtocol):
+        def connection_made(self, transport: Any) -> None:  # noqa: ANN401 - uvicorn's signature
+            connection = transport.get_extra_info("socket")
+            raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+            if _CREDENTIALS.unpack(raw)[1] not in uids:
+                transport.abort()
+                return
+            super().connection_made(transport)
+
+    return PeerChecked
+
+
+def _listen(layout: Layout, options: ControlOptions) -> socket.socket:
+    before = read_json(layout.sockets / "control.json")
+    port = options.port or (before["port"] if before else 0)
+    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((options.host, port))
+    except OSError as error:
+        fix = "Stop what uses it, or choose another: baray up --port 0"
+        raise Refused("port_in_use", f"Port {port} of {options.host} cannot be used: {error.strerror}.", fix=fix) from error
+    listener.listen(512)
+    return listener
+
+
+def _listen_unix(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    listener.bind(str(path))
+    path.chmod(0o600)
+    listener.listen(64)
+    return listener
+
+
+def _first_start(site: Site, layout: Layout) -> None:
+    """Make the operator, its token and a first sign-in link where they are missing; say that the home started."""
+    known = layout.token.read_text(encoding="ascii").strip() if layout.token.exists() else ""
+
+    def start(tx: Tx) -> tuple[str, str]:
+        first = access.actor_named(tx, access.OPERATOR) is None
+        operator = access.bootstrap(tx, site)
+        site.ledger.append(tx, "home.started", actor="system", subject="home")
+        secret = link = ""
+        if not _still_good(tx, site, known):
+            asked = TokenRequest(kind="pat", name="embedded operator", seconds=access.MAX_TOKEN_SECONDS)
+            secret = access.create_token(tx, site, actor_id=operator, request=asked, by="system")[1]
+        if first:
+            asked = TokenRequest(kind="lnk", name="first sign-in", seconds=access.LINK_SECONDS)
+            link = access.create_token(tx, site, actor_id=operator, request=asked, by="system")[1]
+        return secret, link
+
+    secret, link = site.store.write(start)
+    if secret:
+        _keep_secret(layout.token, secret + "\n")
+    if link:
+        _keep_secret(layout.sockets / "sign-in.json", json.dumps({"link": link}))
+
+
+def _still_good(tx: Tx, site: Site, secret: str) -> bool:
+    """Whether the embedded operator's token works for another day."""
+    try:
+        access.authenticate(tx, secret, site.clock.now() + 86400.0)
+    except Refused:
+        return False
+    return True
+
+
+def _keep_secret(path: Path, text: str) -> None:
+    temporary = path.with_name(path.name + ".new")
+    temporary.unlink(missing_ok=True)
+    temporary.touch(mode=0o600)
+    temporary.write_text(text, encoding="ascii")
+    temporary.rename(path)

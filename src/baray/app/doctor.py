@@ -1,0 +1,102 @@
+"""`baray doctor`: what works here, what does not, and the line that mends it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import pwd
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+from baray import runs
+from baray.app.settings import SYSTEM_USER, Settings
+from baray.core import format_bytes
+
+_LOW_DISK = 5 * 10**9  # bytes
+
+
+def examine(settings: Settings) -> dict[str, Any]:
+    """`{ok, checks: [{name, state: ok|limited|missing, found, fix}]}`; `ok` is false where something needed is missing."""
+    checks = [_python(), _disk(settings), _user(), *_sandbox(), _ocr(), _fonts(), _compiler(), _gpu(), _parts()]
+    needed = {"python", "disk", "data libraries"}
+    return {"ok": all(row["state"] != "missing" or row["name"] not in needed for row in checks), "checks": checks}
+
+
+def _row(name: str, state: str, found: str, fix: str = "") -> dict[str, str]:
+    return {"name": name, "state": state, "found": found, "fix": "" if state == "ok" else fix}
+
+
+def _python() -> dict[str, str]:
+    return _row("python", "ok", f"{platform.python_version()} at {sys.executable}, {platform.machine()}, {os.cpu_count()} cores")
+
+
+def _disk(settings: Settings) -> dict[str, str]:
+    place = settings.home
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    state = "ok" if free > _LOW_DISK else "limited"
+    return _row("disk", state, f"{format_bytes(free)} free for {settings.home}", "Free some space: Baray refuses writes on a full disk.")
+
+
+def _user() -> dict[str, str]:
+    if os.geteuid() != 0:
+        return _row("system user", "limited", "not started as root: one tenant, soft limits", "Start as root for several tenants.")
+    try:
+        pwd.getpwnam(SYSTEM_USER)
+    except KeyError:
+        fix = f"useradd --system --no-create-home --shell /usr/sbin/nologin {SYSTEM_USER}"
+        return _row("system user", "limited", f"there is no user '{SYSTEM_USER}': control would run as root", fix)
+    return _row("system user", "ok", f"control and router run as '{SYSTEM_USER}' where it can reach the home")
+
+
+def _sandbox() -> list[dict[str, str]]:
+    report = runs.probe()
+    contained = sum(1 for probe in report.probes if probe.contained)
+    found = f"tier {report.tier}, {contained} of {len(report.probes)} probes contained in {report.milliseconds:.0f} ms"
+    state = "ok" if report.tier == "A" else "missing"
+    sandbox = _row("sandbox", state, found if state == "ok" else report.missing, report.fix)
+    hard = report.limits not in ("", "none", "soft")
+    limits = _row("limits", "ok" if hard else "limited", report.limits or "soft", "Start as root, or delegate a cgroup, for hard limits.")
+    return [sandbox, limits]
+
+
+def _ocr() -> dict[str, str]:
+    program = shutil.which("tesseract")
+    fix = "apt-get install -y tesseract-ocr tesseract-ocr-khm"
+    if program is None:
+        return _row("scans", "limited", "no tesseract: scans are refused", fix)
+    listed = subprocess.run([program, "--list-langs"], capture_output=True, text=True, check=False).stdout.split()  # noqa: S603
+    missing = [name for name in ("khm", "eng") if name not in listed]
+    return _row("scans", "limited" if missing else "ok", f"tesseract, languages {' '.join(listed[-8:])}", fix)
+
+
+def _fonts() -> dict[str, str]:
+    program = shutil.which("fc-list")
+    found = subprocess.run([program, ":lang=km", "family"], capture_output=True, text=True, check=False).stdout if program else ""  # noqa: S603
+    names = sorted({line.split(",")[0] for line in found.splitlines()})
+    state = "ok" if names else "limited"
+    return _row("khmer fonts", state, ", ".join(names[:3]) or "none found; readers' own fonts are used", "apt-get install -y fonts-khmeros")
+
+
+def _compiler() -> dict[str, str]:
+    program = shutil.which("cc") or shutil.which("gcc")
+    return _row("compiler", "ok" if program else "limited", program or "none: long training runs are not compiled", "apt-get install -y gcc")
+
+
+def _gpu() -> dict[str, str]:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return _row("gpu", "ok", "none: everything here runs on processors")
+    asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
+    return _row("gpu", "ok" if done.returncode == 0 else "limited", (done.stdout or done.stderr).strip(), "Check the driver: nvidia-smi")
+
+
+def _parts() -> dict[str, str]:
+    missing = [name for name in ("polars", "pyarrow", "sklearn", "safetensors") if importlib.util.find_spec(name) is None]
+    found = "all here" if not missing else f"missing {', '.join(missing)}"
+    return _row("data libraries", "missing" if missing else "ok", found, "Run scripts/demo or pip install 'baray[data,train]'.")

@@ -1,0 +1,52 @@
+"""Settings of a deployment: read from the environment once, here."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+SYSTEM_USER = "baray"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting, as the docs and `baray doctor` show it."""
+
+    name: str
+    """Environment variable."""
+    help: str
+    """What it does, with its unit and default."""
+
+
+SETTINGS = (
+    Setting(name="BARAY_HOME", help="Directory of the home; default /var/lib/baray for root, else ~/.local/share/baray."),
+    Setting(name="BARAY_SERVER", help="Address of a server to use instead of the embedded one of BARAY_HOME."),
+    Setting(name="BARAY_TOKEN", help="Token for BARAY_SERVER."),
+    Setting(name="BARAY_LANG", help="Language of help and errors: km or en; default en."),
+    Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the host's commands need to know of the deployment."""
+
+    home: Path
+    """Directory of the home."""
+    slots: int
+    """Attempts that run at once on this machine, at least 1."""
+
+
+def read_settings(home: Path | None = None) -> Settings:
+    """Settings from the environment; `home` given on the command line wins."""
+    default = Path("/var/lib/baray") if os.geteuid() == 0 else Path.home() / ".local/share/baray"
+    chosen = home or Path(os.environ.get("BARAY_HOME") or default)
+    slots = os.environ.get("BARAY_SLOTS") or str(os.cpu_count() or 1)
+    return Settings(home=chosen.absolute(), slots=max(1, int(slots)) if slots.isdigit() else 1)
+
+
+def child_environment() -> dict[str, str]:
+    """Environment of the home's processes: what Python needs, and nothing that holds a secret."""
+    kept = {"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "CI", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SSL_CERT_FILE"}
+    return {name: value for name, value in os.environ.items() if name in kept}

@@ -1,0 +1,156 @@
+"""Routes of the ledger: its public files for anyone, its entries for auditors, and the exchange with witnesses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import PlainTextResponse, Response
+
+from baray import catalog
+from baray import ledger as log
+from baray.access import project_named
+from baray.core import NotFound, Ref, canonical_json, iso_time, parse_ref
+from baray.store import Tx
+from baray.web.api import services
+from baray.web.api.shapes import CosignBody, WitnessBody
+from baray.web.boundary import Caller, allow, caller, house_of, site_of
+
+api = APIRouter(tags=["ledger"])
+router = APIRouter(tags=["ledger"])
+Who = Annotated[Caller, Depends(caller)]
+
+
+@router.get("/ledger/{path:path}")
+def public_file(request: Request, path: str) -> Response:
+    """`checkpoint` and hash tiles, as C2SP tlog-tiles names them: they tell sizes and hashes, no contents.
+
+    Entry bundles are not public: they are exported by an auditor.
+    """
+    if path.startswith("tile/entries"):
+        raise NotFound("ledger file", path, fix="An auditor exports entries: baray ledger export --out BUNDLE")
+    data = site_of(request).store.read(lambda tx: log.public_file(tx, path))
+    kind = "text/plain; charset=utf-8" if path == "checkpoint" else "application/octet-stream"
+    return Response(data, media_type=kind)
+
+
+@api.get("/ledger/entries")
+def entries(
+    request: Request, who: Who, after: int = -1, limit: Annotated[int, Query(ge=1, le=500)] = 100
+) -> dict[str, Any]:
+    """Entries in order, a page at a time."""
+    site = site_of(request)
+
+    def read(tx: Tx) -> list[log.Entry]:
+        _audit(tx, request, who)
+        return site.ledger.entries(tx, after, limit)
+
+    found = site.store.read(read)
+    return {"items": [_entry_json(entry) for entry in found], "next": found[-1].index if len(found) == limit else None}
+
+
+def newest_entries(request: Request, who: Caller, *, before: int, limit: int) -> dict[str, Any]:
+    """Entries, newest first, for the console."""
+    site = site_of(request)
+
+    def read(tx: Tx) -> list[log.Entry]:
+        _audit(tx, request, who)
+        return site.ledger.newest(tx, before, limit)
+
+    found = site.store.read(read)
+    return {"items": [_entry_json(entry) for entry in found], "next": found[-1].index if len(found) == limit else None}
+
+
+@api.get("/ledger/head")
+def head(request: Request, _who: Who) -> dict[str, Any]:
+    """The newest signed head, the ledger's public key, and who witnessed it."""
+    return head_json(request)
+
+
+def head_json(request: Request) -> dict[str, Any]:
+    """The head as the API shows it."""
+    site = site_of(request)
+    found, witnesses = site.store.read(lambda tx: (site.ledger.head(tx), log.witnesses(tx)))
+    rows = [
+        {"name": row.name, "vkey": row.vkey, "size": row.size, "cosigned": iso_time(row.time) if row.time else None}
+        for row in witnesses
+    ]
+    shown = {"note": found.note, "size": found.size, "root": found.root, "vkey": site.ledger.vkey}
+    return shown | {"witnessed": any(row["size"] for row in rows), "witnesses": rows}
+
+
+@api.get("/ledger/request")
+def witness_request(request: Request, who: Who, witness: str = "") -> PlainTextResponse:
+    """What a witness is asked to cosign: the body of a C2SP add-checkpoint request."""
+    site = site_of(request)
+
+    def read(tx: Tx) -> bytes:
+        _audit(tx, request, who)
+        return log.request(tx, witness)
+
+    return PlainTextResponse(site.store.read(read))
+
+
+@api.post("/ledger/cosign")
+def cosign(request: Request, who: Who, body: CosignBody) -> dict[str, Any]:
+    """Take in a witness's cosignature."""
+    site = site_of(request)
+
+    def write(tx: Tx) -> log.WitnessRow:
+        _audit(tx, request, who)
+        return log.accept_cosignature(tx, site.ledger, body.note, actor=who.actor.id)
+
+    row = site.store.write(write)
+    return {"name": row.name, "size": row.size, "cosigned": iso_time(row.time) if row.time else None}
+
+
+@api.post("/ledger/witnesses", status_code=201)
+def add_witness(request: Request, who: Who, body: WitnessBody) -> dict[str, Any]:
+    """Trust a witness by its public key line."""
+    site = site_of(request)
+
+    def write(tx: Tx) -> str:
+        allow(tx, site, who, "witness.change", "project:witness")
+        return log.add_witness(tx, site.ledger, body.vkey, actor=who.actor.id)
+
+    return {"name": site.store.write(write), "vkey": body.vkey}
+
+
+@api.get("/ledger/proof")
+def proof(request: Request, who: Who, ref: str) -> Response:
+    """A proof bundle about a version or an Answer, which anybody verifies offline."""
+    site = site_of(request)
+    parsed = parse_ref(ref)
+    if parsed.kind == "answer":
+        house_of(request).ingest()
+
+    def read(tx: Tx) -> bytes:
+        what, attached = _attachment(tx, request, who, parsed)
+        return log.prove(tx, what, attached)
+
+    return Response(site.store.read(read), media_type="application/json")
+
+
+def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, bytes]:
+    """What the proof is about, by id, and the bytes that it binds; checks that the caller may read them."""
+    site = site_of(request)
+    if ref.kind == "answer":
+        return f"answer:{ref.name}", services.receipt_bytes(tx, request, who, ref.name)
+    if ref.kind == "entry":
+        _audit(tx, request, who)
+        return f"entry:{ref.name}", b""
+    version = catalog.resolve(tx, who.project_id, ref)
+    allow(tx, site, who, "read", f"{version.kind}:{version.name}", version.label)
+    return version.id, canonical_json(catalog.read_manifest(site, version))
+
+
+def _audit(tx: Tx, request: Request, who: Caller) -> None:
+    """Entries speak of every project, so they need the right to audit in the home's own one."""
+    home = project_named(tx, house_of(request).default_project)
+    there = Caller(actor=who.actor, project_id=home.id, project=home.name, label=home.label)
+    allow(tx, site_of(request), there, "audit", f"project:{home.name}")
+
+
+def _entry_json(entry: log.Entry) -> dict[str, Any]:
+    shown = {"subject": "", "label": "", "facts": {}} | entry.as_json()
+    return shown | {"t": entry.time, "at": iso_time(entry.time)[:19].replace("T", " ")}

@@ -1,0 +1,315 @@
+"""Routes of Runs: submit, watch, stop."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import StreamingResponse
+
+from baray import runs
+from baray.access import cleared, join, parse_label
+from baray.catalog import VersionRow, resolve
+from baray.core import NotFound, Refused, check_name, iso_time, parse_bytes, parse_ref, parse_seconds
+from baray.store import Tx
+from baray.web.api.shapes import BuildBody, IndexBody, RunBody, TrainBody
+from baray.web.boundary import Caller, allow, caller, house_of, site_of
+
+router = APIRouter(tags=["runs"])
+Who = Annotated[Caller, Depends(caller)]
+_END_STATES = frozenset({"succeeded", "failed", "cancelled"})
+_POLL_SECONDS = 0.25
+
+
+@router.post("/datasets", status_code=202)
+def build_dataset(request: Request, who: Who, body: BuildBody) -> dict[str, Any]:
+    """Build a Dataset from a Source; an identical build that succeeded is reused."""
+    return _submit_recipe(request, who, "dataset", body, {"source": ("source", body.source)})
+
+
+@router.post("/indexes", status_code=202)
+def build_index(request: Request, who: Who, body: IndexBody) -> dict[str, Any]:
+    """Build the Index of a Dataset, which a Desk searches."""
+    full = BuildBody(name=body.name, recipe="desk", source="", options=body.options)
+    return _submit_recipe(request, who, "index", full, {"dataset": ("dataset", body.dataset)})
+
+
+@router.post("/models", status_code=202)
+def train_model(request: Request, who: Who, body: TrainBody) -> dict[str, Any]:
+    """Train a Model on a Dataset or a Source."""
+    if bool(body.dataset) == bool(body.source):
+        raise Refused("bad_request", "Name a dataset or a source to train on, and only one.")
+    named = ("dataset", body.dataset) if body.dataset else ("source", body.source)
+    full = BuildBody(
+        name=body.name, recipe=body.recipe, source="", options=body.options, expect_label=body.expect_label
+    )
+    return _submit_recipe(request, who, "model", full, {named[0]: named})
+
+
+@router.post("/runs", status_code=202)
+def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
+    """Run a command in the sandbox, on inputs that are mounted read-only."""
+    site = site_of(request)
+    name = check_name(body.name or "run")
+    for output in body.outputs:
+        check_name(output)
+    resources = {
+        "cpus": body.cpus,
+        "memory_bytes": parse_bytes(body.memory),
+        "time_seconds": parse_seconds(body.time),
+        "gpus": 0,
+    }
+
+    def submit(tx: Tx) -> runs.Run:
+        inputs = {text: _input(tx, request, who, text, None) for text in body.inputs}
+        label = _label_of(who, inputs, body.expect_label)
+        allow(tx, site, who, "run.submit", f"project:{who.project}", str(label))
+        named = {version.name: version for version in inputs.values()}
+        if len(named) != len(inputs):
+            raise Refused("same_name", "Two inputs have the same name.", fix="Give each input a name of its own.")
+        return runs.submit(
+            tx,
+            site,
+            runs.RunRequest(
+                project_id=who.project_id,
+                actor_id=who.actor.id,
+                kind="command",
+                name=name,
+                recipe="command",
+                command=tuple(body.command),
+                inputs=named,
+                outputs=tuple(body.outputs),
+                resources=resources,
+                label=label,
+                output_label_rule="join",
+                priority=body.priority,
+                max_attempts=body.max_attempts,
+                after=tuple(body.after),
+            ),
+        )
+
+    return _ring(request, who, site.store.write(submit))
+
+
+@router.get("/runs")
+def list_runs(
+    request: Request,
+    who: Who,
+    state: str = "",
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> dict[str, Any]:
+    """Runs, newest first, a page at a time."""
+    found = site_of(request).store.read(
+        lambda tx: runs.list_runs(tx, who.project_id, after=after or None, limit=limit, state=state or None)
+    )
+    items = [run_json(run, who) for run in found if _may_see(who, run)]
+    return {"items": items, "next": found[-1].id if len(found) == limit else None}
+
+
+@router.get("/runs/{run_id}")
+def get_run(request: Request, who: Who, run_id: str) -> dict[str, Any]:
+    """One Run."""
+    return run_json(_find(request, who, run_id), who)
+
+
+@router.get("/runs/{run_id}/why")
+def why_run(request: Request, who: Who, run_id: str) -> dict[str, Any]:
+    """Why a Run waits, failed, or was reused."""
+    run = _find(request, who, run_id)
+    return site_of(request).store.read(lambda tx: runs.why(tx, run.id))
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel_run(request: Request, who: Who, run_id: str) -> dict[str, Any]:
+    """Stop a Run; one that has ended stays as it is."""
+    return _change(request, who, run_id, "cancel")
+
+
+@router.post("/runs/{run_id}/retry")
+def retry_run(request: Request, who: Who, run_id: str) -> dict[str, Any]:
+    """Queue a failed or cancelled Run again."""
+    return _change(request, who, run_id, "retry")
+
+
+@router.get("/runs/{run_id}/log")
+def get_log(request: Request, who: Who, run_id: str, offset: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+    """A Run's log from a byte offset; ask again with `next` until `done`."""
+    run = _find(request, who, run_id)
+    text, following = _read_log(_folder(request, run) / "log.txt", offset)
+    return {"text": text, "next": following, "done": run.state in _END_STATES and not text}
+
+
+@router.get("/runs/{run_id}/log/stream")
+async def stream_log(request: Request, who: Who, run_id: str) -> StreamingResponse:
+    """A Run's log as server-sent events, until it ends."""
+    run = await anyio.to_thread.run_sync(_find, request, who, run_id)
+    return StreamingResponse(_events(request, who, run), media_type="text/event-stream")
+
+
+@router.get("/runs/{run_id}/metrics")
+def get_metrics(request: Request, who: Who, run_id: str) -> dict[str, Any]:
+    """The numbers that a Run wrote down: `step,time,name,value`."""
+    path = _folder(request, _find(request, who, run_id)) / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {"items": [json.loads(line) for line in lines if line.endswith("}")], "next": None}
+
+
+def run_json(run: runs.Run, who: Caller) -> dict[str, Any]:
+    """A Run as the API shows it."""
+    ended = run.ended or None
+    return {
+        "id": run.id,
+        "ref": f"run:{run.id}",
+        "kind": run.kind,
+        "name": run.name,
+        "state": run.state,
+        "label": run.label,
+        "created": iso_time(run.created),
+        "started": iso_time(run.started) if run.started else None,
+        "ended": iso_time(ended) if ended else None,
+        "seconds": round(ended - run.started, 3) if ended and run.started else None,
+        "attempts": run.attempts,
+        "error": run.error,
+        "outputs": run.outputs,
+        "progress": run.progress,
+        "reused": run.reused,
+        "project": who.project,
+        "actor": run.actor_id,
+        "spec": run.spec,
+    }
+
+
+def _submit_recipe(
+    request: Request, who: Caller, kind: str, body: BuildBody, named: dict[str, tuple[str, str]]
+) -> dict[str, Any]:
+    site = site_of(request)
+    recipe = house_of(request).recipes.get(body.recipe)
+    if recipe is None or recipe["kind"] != kind:
+        names = ", ".join(name for name, one in house_of(request).recipes.items() if one["kind"] == kind)
+        raise Refused("no_recipe", f"There is no {kind} recipe '{body.recipe}'.", fix=f"Choose one of: {names}.")
+    options = recipe["check"](body.options)
+
+    def submit(tx: Tx) -> runs.Run:
+        inputs = {name: _input(tx, request, who, text, wanted) for name, (wanted, text) in named.items()}
+        label = join([_label_of(who, inputs, body.expect_label), *([parse_label(body.label)] if body.label else [])])
+        allow(tx, site, who, "run.submit", f"{kind}:{body.name}", str(label))
+        return runs.submit(
+            tx,
+            site,
+            runs.RunRequest(
+                project_id=who.project_id,
+                actor_id=who.actor.id,
+                kind=kind,
+                name=check_name(body.name),
+                recipe=body.recipe,
+                handler=recipe["handler"],
+                options=options,
+                inputs=inputs,
+                resources={"cpus": 1, "memory_bytes": parse_bytes(body.memory), "time_seconds": 86400.0, "gpus": 0},
+                label=label,
+                output_label_rule=recipe["output_label_rule"],
+                max_attempts=3,
+            ),
+        )
+
+    return _ring(request, who, site.store.write(submit))
+
+
+def _input(tx: Tx, request: Request, who: Caller, text: str, kind: str | None) -> VersionRow:
+    version = resolve(tx, who.project_id, parse_ref(text, kind=kind))
+    allow(tx, site_of(request), who, "read", f"{version.kind}:{version.name}", version.label)
+    return version
+
+
+def _label_of(who: Caller, inputs: dict[str, VersionRow], expected: str) -> Any:  # noqa: ANN401 - a Label
+    # Without inputs a Run still carries its project's default: what a person types in is not public by itself.
+    label = join([parse_label(version.label) for version in inputs.values()]) if inputs else parse_label(who.label)
+    if expected and parse_label(expected) != label:
+        raise Refused(
+            "unexpected_label",
+            f"The result would be '{label}', not '{parse_label(expected)}'.",
+            fix="See which input raises it: baray label show REF",
+            status=409,
+        )
+    return label
+
+
+def _ring(request: Request, who: Caller, run: runs.Run) -> dict[str, Any]:
+    house_of(request).bell.ring()
+    return run_json(run, who)
+
+
+def _change(request: Request, who: Caller, run_id: str, verb: str) -> dict[str, Any]:
+    site = site_of(request)
+    run = _find(request, who, run_id)
+    change = {"cancel": runs.cancel, "retry": runs.retry}[verb]
+
+    def act(tx: Tx) -> runs.Run:
+        allow(tx, site, who, "run.cancel", f"run:{run.id}", run.label)
+        return change(tx, site, run.id, actor_id=who.actor.id)
+
+    return _ring(request, who, site.store.write(act))
+
+
+def _find(request: Request, who: Caller, run_id: str) -> runs.Run:
+    site = site_of(request)
+
+    def read(tx: Tx) -> runs.Run:
+        run = runs.get_run(tx, run_id.removeprefix("run:"))
+        if run is None or run.project_id != who.project_id:
+            raise NotFound("run", run_id, fix="See yours: baray run list")
+        allow(tx, site, who, "read", f"run:{run.id}", run.label)
+        return run
+
+    return site.store.read(read)
+
+
+def _may_see(who: Caller, run: runs.Run) -> bool:
+    return cleared(parse_label(run.label), who.actor.clearance, who.actor.projects)
+
+
+def _folder(request: Request, run: runs.Run) -> Path:
+    return house_of(request).home / "runs" / run.id
+
+
+def _read_log(path: Path, offset: int) -> tuple[str, int]:
+    """Text from `offset`, cut at a whole character, and where it ends; at most 256 kB."""
+    if not path.exists():
+        return "", offset
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(1 << 18)
+    cut = len(data)
+    while cut > 0 and cut > len(data) - 4 and (data[cut - 1] & 0xC0) == 0x80:
+        cut -= 1
+    whole = data
+    if cut > 0 and data[cut - 1] >= 0xC0:
+        try:
+            data[cut - 1 :].decode()
+        except UnicodeDecodeError:
+            whole = data[: cut - 1]
+    return whole.decode("utf-8", errors="replace"), offset + len(whole)
+
+
+async def _events(request: Request, who: Caller, run: runs.Run) -> AsyncIterator[str]:
+    """One poll of the file serves one reader; the file is in the page cache, so that this costs a `pread`."""
+    path, offset = _folder(request, run) / "log.txt", 0
+    while True:
+        found = await anyio.to_thread.run_sync(_find, request, who, run.id)
+        text, offset = await anyio.to_thread.run_sync(_read_log, path, offset)
+        if text:
+            yield "event: log\ndata: " + json.dumps({"text": text}, ensure_ascii=False) + "\n\n"
+        if found.progress:
+            yield "event: progress\ndata: " + json.dumps(found.progress) + "\n\n"
+        if found.state in _END_STATES and not text:
+            yield "event: end\ndata: " + json.dumps({"state": found.state}) + "\n\n"
+            return
+        if await request.is_disconnected():
+            return
+        await anyio.sleep(_POLL_SECONDS)

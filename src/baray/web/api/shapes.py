@@ -1,0 +1,166 @@
+"""The JSON shapes of the API: what goes out, and the pydantic models of what comes in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from baray.catalog import VersionRow
+from baray.core import iso_time
+
+
+class Body(BaseModel):
+    """A request body: unknown fields are refused, so that a typing error is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class FileBody(Body):
+    """A file of a Source."""
+
+    path: str = Field(max_length=1024)
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class DigestsBody(Body):
+    """Digests to look for."""
+
+    digests: list[str] = Field(max_length=100_000)
+
+
+class SourceBody(Body):
+    """A Source to add."""
+
+    name: str
+    title: str = ""
+    label: str = ""
+    licence: str | None = None
+    files: list[FileBody] = Field(max_length=200_000)
+
+
+class BuildBody(Body):
+    """A Dataset to build."""
+
+    name: str
+    recipe: str = "text"
+    source: str
+    options: dict[str, Any] = Field(default_factory=dict)
+    label: str = ""
+    expect_label: str = ""
+    memory: str = "2GB"
+
+
+class IndexBody(Body):
+    """An Index to build."""
+
+    name: str
+    dataset: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainBody(Body):
+    """A Model to train."""
+
+    name: str
+    recipe: str
+    dataset: str = ""
+    source: str = ""
+    options: dict[str, Any] = Field(default_factory=dict)
+    expect_label: str = ""
+
+
+class RunBody(Body):
+    """A command to run in the sandbox."""
+
+    command: list[str] = Field(min_length=1, max_length=1000)
+    name: str = ""
+    cpus: int = Field(default=1, ge=1, le=1024)
+    memory: str = "1GB"
+    time: str = "1h"
+    priority: int = Field(default=0, ge=-100, le=100)
+    inputs: list[str] = Field(default_factory=list, max_length=100)
+    outputs: list[str] = Field(default_factory=list, max_length=100)
+    after: list[str] = Field(default_factory=list, max_length=100)
+    max_attempts: int = Field(default=1, ge=1, le=10)
+    expect_label: str = ""
+
+
+class ServiceBody(Body):
+    """A Service to make or to revise."""
+
+    name: str
+    kind: str = Field(pattern="^(desk|model)$")
+    index: str = ""
+    model: str = ""
+    audience: list[str] = Field(default_factory=lambda: ["project"], max_length=1000)
+    title: str = ""
+
+
+class AskBody(Body):
+    """A question."""
+
+    question: str = Field(min_length=1, max_length=4000)
+    as_: str = Field(default="", alias="as")
+    language: str = ""
+
+
+class TokenBody(Body):
+    """A token to make."""
+
+    name: str = Field(max_length=200)
+    expires: str = "30d"
+    actor: str = ""
+
+
+class ProjectBody(Body):
+    """A project to make."""
+
+    name: str
+    title: str = ""
+    label: str = "internal"
+
+
+class MemberBody(Body):
+    """A role to give; an empty role takes it away."""
+
+    actor: str
+    role: str = ""
+
+
+class ActorBody(Body):
+    """An actor to make."""
+
+    name: str
+    kind: str = Field(default="person", pattern="^(person|service)$")
+    clearance: str = "internal"
+    role: str = ""
+
+
+class WitnessBody(Body):
+    """A witness to trust."""
+
+    name: str = Field(min_length=1, max_length=200)
+    vkey: str = Field(min_length=1, max_length=1000)
+
+
+class CosignBody(Body):
+    """A witness's answer."""
+
+    note: str = Field(min_length=1, max_length=100_000)
+
+
+def version_json(row: VersionRow) -> dict[str, Any]:
+    """A version as lists show it."""
+    shown = asdict(row) | {"created": iso_time(row.created), "run": row.run_id}
+    del shown["run_id"], shown["project_id"]
+    return shown
+
+
+def token_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+    """A token without its secret."""
+    shown = {"id": row.id, "name": row.name, "kind": row.kind, "created": iso_time(row.created)}
+    shown |= {"expires": iso_time(row.expires), "revoked": row.revoked is not None}
+    return shown

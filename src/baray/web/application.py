@@ -1,0 +1,38 @@
+"""Puts routes, pages and the boundary together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from baray import __version__
+from baray.web import boundary
+from baray.web.api import admin, ledger, runs, services, sources, system
+from baray.web.console import pages
+from baray.web.house import House
+
+
+def make_app(house: House) -> FastAPI:
+    """The control application: API below `/api/v1`, the ledger's public files, the console."""
+    app = FastAPI(
+        title="Baray",
+        version=__version__,
+        summary="Datasets, Models, Services and their ledger on your own machines.",
+        openapi_url="/api/v1/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.house = house
+    app.state.error_page = pages.error_page
+    boundary.install(app)
+    # Order matters: `/datasets` and the like are the last, as they also match a plural that nobody has.
+    for routes in (system.api, admin.router, ledger.api, runs.router, services.router, sources.router):
+        app.include_router(routes, prefix="/api/v1")
+    app.include_router(system.router)
+    app.include_router(ledger.router)
+    app.include_router(pages.router, include_in_schema=False)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "console" / "static"), name="static")
+    return app

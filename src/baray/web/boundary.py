@@ -1,0 +1,177 @@
+"""The web's edge: who asks, cross-site and host checks, and errors as RFC 9457 problem details."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.middleware.base import RequestResponseEndpoint
+
+from baray.access import Actor, Site, Subject, authenticate, parse_label, project_named, require
+from baray.core import BarayError, Fault, NotFound, Refused
+from baray.store import Tx
+from baray.web.house import House
+
+COOKIE = "baray_session"
+_LOG = logging.getLogger("baray.web")
+_SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+_OPEN_PATHS = ("/healthz", "/readyz", "/sign-in", "/static/", "/favicon.ico", "/ledger/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks, and in which project."""
+
+    actor: Actor
+    """Authenticated."""
+    project_id: str
+    """Resolved from `?project=`, the actor's own by default."""
+    project: str
+    """Its name."""
+    label: str
+    """The project's default label."""
+
+
+def house_of(request: Request) -> House:
+    """The application's wiring."""
+    return cast("House", request.app.state.house)
+
+
+def site_of(request: Request) -> Site:
+    """The home's adapters."""
+    return house_of(request).site
+
+
+def caller(request: Request, project: str = "") -> Caller:
+    """The caller of a request. Raises Refused 401 without credentials, NotFound for a project that is not theirs."""
+    actor = cast("Actor | None", getattr(request.state, "actor", None))
+    if actor is None:
+        raise Refused("not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401)
+
+    def load(tx: Tx) -> Caller:
+        name = project or house_of(request).default_project
+        row = project_named(tx, name)
+        if row is None or row.id not in actor.roles:
+            raise NotFound("project", name, fix="See yours: baray project list")
+        return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
+
+    return site_of(request).store.read(load)
+
+
+def allow(tx: Tx, site: Site, who: Caller, action: str, ref: str, label: str | None = None) -> None:
+    """Require `action` on `ref`, labelled `label` (default: nothing above public)."""
+    subject = Subject(ref=ref, project=who.project_id, label=parse_label(label or "public"))
+    require(tx, site, who.actor, action, subject)
+
+
+def problem(error: BarayError) -> JSONResponse:
+    """RFC 9457: type, title, status, code, detail, fix."""
+    body = {
+        "type": f"https://baray.invalid/errors/{error.code}",
+        "title": error.code.replace("_", " "),
+        "status": error.status,
+        "code": error.code,
+        "detail": error.message,
+        "fix": error.fix,
+    }
+    return JSONResponse(body, status_code=error.status, media_type="application/problem+json")
+
+
+def install(app: FastAPI) -> None:
+    """Add the boundary to `app`: authentication around every route, and the error handlers."""
+    app.middleware("http")(_guard)
+    app.exception_handler(BarayError)(_on_baray_error)
+    app.exception_handler(RequestValidationError)(_on_invalid)
+    app.exception_handler(HTTPException)(_on_http_error)
+
+
+async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Response:
+    """Check host, origin and credentials, then go on; whatever escapes a route ends here, is logged, and is a 500."""
+    try:
+        house_of(request).touch()
+        _check_origin(request)
+        await _identify(request)
+        response = await call_next(request)
+    except BarayError as error:
+        return _answer_error(request, error)
+    except Exception:
+        _LOG.exception("%s %s failed", request.method, request.url.path)
+        return problem(Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log"))
+    response.headers.setdefault("X-Content-Type-Options", "nosniff")
+    response.headers.setdefault("Referrer-Policy", "same-origin")
+    response.headers.setdefault("Cache-Control", "no-store")
+    response.headers.setdefault(
+        "Content-Security-Policy",
+        "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self' data:; font-src 'self'; "
+        "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+    )
+    return response
+
+
+def _check_origin(request: Request) -> None:
+    """Refuse a changed Host (DNS rebinding) and a cross-site change that rides on the cookie."""
+    host = (urlsplit("//" + request.headers.get("host", "")).hostname or "").lower()
+    hosts = house_of(request).hosts  # empty behind a proxy, which checks Host itself
+    if hosts and host not in hosts:
+        raise Refused("bad_host", f"'{host}' is not a name of this server.", fix="Use the address that baray status shows.")
+    if request.method in _SAFE_METHODS or "authorization" in request.headers:
+        return
+    origin = request.headers.get("origin")
+    site = request.headers.get("sec-fetch-site", "same-origin" if origin is None else "")
+    same = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
+    if not same and site not in ("same-origin", "none"):
+        raise Refused("cross_site", "A form of another site was refused.", fix="Use the console itself.", status=403)
+
+
+async def _identify(request: Request) -> None:
+    """Find the actor of the token or the session; without one only the open paths go on."""
+    header = request.headers.get("authorization", "")
+    secret = header[7:].strip() if header.lower().startswith("bearer ") else request.cookies.get(COOKIE, "")
+    path = request.url.path
+    if not secret:
+        if not path.startswith(_OPEN_PATHS):
+            raise Refused("not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401)
+        return
+    site = site_of(request)
+    try:
+        request.state.actor = site.store.read(lambda tx: authenticate(tx, secret, site.clock.now()))
+    except Refused:
+        if not path.startswith(_OPEN_PATHS):
+            raise
+
+
+def _answer_error(request: Request, error: BarayError) -> Response:
+    if error.instead is not None:
+        # Refused in a read: its denial still becomes an entry.
+        site_of(request).store.write(error.instead)
+        error.instead = None
+    wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
+    if wants_page and error.status == 401:
+        return RedirectResponse("/sign-in", status_code=303)
+    if wants_page:
+        return cast("Response", request.app.state.error_page(request, error))
+    return problem(error)
+
+
+async def _on_baray_error(request: Request, error: Exception) -> Response:
+    return _answer_error(request, cast("BarayError", error))
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    first: dict[str, Any] = cast("RequestValidationError", error).errors()[0]
+    place = ".".join(str(part) for part in first["loc"][1:])
+    return _answer_error(request, Refused("bad_request", f"'{place}': {first['msg']}.", fix="See /api/v1/openapi.json"))
+
+
+async def _on_http_error(request: Request, error: Exception) -> Response:
+    found = cast("HTTPException", error)
+    if found.status_code == 404:
+        return _answer_error(request, NotFound("page", request.url.path))
+    refused = Refused("bad_method", f"{request.method} {request.url.path}: {found.detail}.", status=found.status_code)
+    return _answer_error(request, refused)

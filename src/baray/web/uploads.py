@@ -1,0 +1,63 @@
+"""Who sent which blob: a digest alone is no proof of holding its bytes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Iterable, Iterator
+
+import anyio.from_thread
+import anyio.to_thread
+from fastapi import Request
+
+from baray.access import Site
+from baray.core import Refused, is_digest
+
+MAX_BLOB = 64 << 30  # bytes
+
+
+class Uploads:
+    """Digests that each project sent to this process; after a restart a client simply sends again."""
+
+    def __init__(self) -> None:
+        """Nothing was sent yet."""
+        self._lock = threading.Lock()  # guards _sent
+        self._sent: set[tuple[str, str]] = set()
+
+    def note(self, project_id: str, digest: str) -> None:
+        """The project sent these bytes."""
+        with self._lock:
+            self._sent.add((project_id, digest))
+
+    def held(self, project_id: str, digests: Iterable[str]) -> set[str]:
+        """Which of `digests` the project sent."""
+        with self._lock:
+            return {digest for digest in digests if (project_id, digest) in self._sent}
+
+
+async def receive_blob(site: Site, request: Request, digest: str) -> int:
+    """Stream a request's body into a blob; returns its size. Raises Refused `bad_digest`, `too_large`.
+
+    The blob's thread asks the event loop for the next piece, so that a slow sender holds one thread and no memory.
+    """
+    if not is_digest(digest):
+        raise Refused("bad_digest", f"'{digest}' is not a digest.", fix="Send sha256: and 64 hexadecimal digits.")
+    stream = request.stream()
+    return await anyio.to_thread.run_sync(lambda: site.blobs.put_stream(_pieces(stream), digest))
+
+
+def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
+    size = 0
+    while True:
+        piece = anyio.from_thread.run(_next_piece, stream)
+        if piece is None:
+            return
+        size += len(piece)
+        if size > MAX_BLOB:
+            raise Refused("too_large", f"A file may have {MAX_BLOB} bytes at most.", fix="Split it.", status=413)
+        yield piece
+
+
+async def _next_piece(stream: AsyncIterator[bytes]) -> bytes | None:
+    async for piece in stream:
+        return piece
+    return None
