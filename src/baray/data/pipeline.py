@@ -1,0 +1,337 @@
+"""The handler of recipe `text`: files of a Source become one Dataset version.
+
+Two passes over Arrow batches, with flat memory. Pass 1 reads, normalises, redacts and filters; survivors and drops go to
+disk, and only keys, band keys and labels stay in memory (about 0.5 kB a Document). Deduplication decides on those. Pass 2
+copies the rows that stay, in the order of (source digest, record), which is the order of the identity.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from baray.access import Label, flows, join, parse_label
+from baray.catalog import Output
+from baray.core import Fault
+from baray.core import Refused as RefusedRun
+from baray.data.documents import Document, Paper, Preparation, Refused, prepared
+from baray.data.duplicates import Drop, NearRule, exact, near, preference
+from baray.data.minhash import BANDS, Words, band_keys
+from baray.data.output import DROPPED, ROWS, Identity, Parts, Preview, Spill, Tally, croissant, entries, write_json
+from baray.data.readers import ReadOptions, SourceFile, find_ocr
+from baray.data.recipes import TextRecipe, read_options
+from baray.data.steps import STEPS, judge
+
+if TYPE_CHECKING:
+    from baray.runs import AttemptContext
+
+_BATCH_DOCUMENTS = 512
+_BATCH_CHARACTERS = 2_000_000
+_LISTED_REFUSALS = 500
+_FACTS = ("key", "label", "valid_from", "valid_until", "path", "record")
+_DROP_COLUMNS = {
+    **dict.fromkeys(("id", "path", "step", "reason", "text", "detail", "fix", "fate", "label"), pl.String),
+    "record": pl.Int32,
+}
+_SPILL = {
+    **dict.fromkeys(("id", "text", "path", "source_digest", "title", "language", "key", "kinds"), pl.String),
+    **dict.fromkeys(("label", "valid_from", "valid_until", "office"), pl.String),
+    "record": pl.Int32,
+    "redactions": pl.Int32,
+    "language_km": pl.Float64,
+    "language_en": pl.Float64,
+}
+
+
+def build(context: AttemptContext) -> list[Output]:
+    """Make the Dataset that `context.spec` asks for. Raises Refused `nothing_kept` when no Document is left."""
+    recipe = read_options(TextRecipe, context.spec.get("options") or {})
+    name = context.spec["name"]
+    folder = context.out / name
+    folder.mkdir(parents=True, exist_ok=True)
+    sieve = _gather(context, recipe, _papers(context))
+    drops = _duplicates(sieve, recipe, context.today)
+    identity = _write(sieve, drops, folder)
+    report = sieve.tally.report(STEPS)
+    _check_sum(report)
+    _log(context, report)
+    if sieve.tally.kept == 0:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in (report["dropped"] | report["refused"]).items())
+        raise RefusedRun(
+            "nothing_kept",
+            f"None of {report['in']} Documents could be kept: {reasons}.",
+            fix="Look at the log for each file.",
+        )
+    report["digest"] = identity.digest()
+    report["refusals"] = _refusals(sieve)
+    write_json(folder / "report.json", report)
+    write_json(
+        folder / "croissant.json",
+        croissant(name=name, digest=identity.digest(), folder=folder, report=report, date=context.today),
+    )
+    return [_output(name, identity.digest(), folder, sieve.tally, report)]
+
+
+def _papers(context: AttemptContext) -> list[Paper]:
+    """Files of all Sources in the order of the identity. With several Sources, the path begins with the Source's name."""
+    sources = {name: found for name, found in sorted(context.inputs.items()) if found.kind == "source"}
+    found = [
+        (file.digest, f"{source}/{file.path}" if len(sources) > 1 else file.path, file)
+        for source, version in sources.items()
+        for file in version.files
+    ]
+    papers: list[Paper] = []
+    for digest, path, file in sorted(found, key=lambda one: one[:2]):
+        papers.append(
+            Paper(
+                path=path,
+                digest=digest,
+                file=SourceFile(path=path, blob=Path(file.blob), bytes=file.bytes),
+                label=str(parse_label(file.label)),
+                valid_from=file.valid_from,
+                valid_until=file.valid_until,
+                office=file.office,
+                twin=bool(papers) and papers[-1].digest == digest,
+            )
+        )
+    return papers
+
+
+class _Sieve:
+    """Pass 1: takes Documents, judges them by batches, and keeps what pass 2 needs."""
+
+    def __init__(self, work: Path, recipe: TextRecipe) -> None:
+        work.mkdir(parents=True, exist_ok=True)
+        self.tally = Tally()
+        self.survivors = Spill(work / "survivors.arrow")
+        self.dropped = Spill(work / "dropped.arrow")
+        self.bands: list[Words] = []
+        self._recipe = recipe
+        self._facts: list[pl.DataFrame] = []
+        self._batch: list[Document] = []
+        self._characters = 0
+        self._refused: list[dict[str, Any]] = []
+
+    def take(self, found: Document | Refused) -> None:
+        """One Document, or what was refused in its place."""
+        self.tally.documents += 1
+        if isinstance(found, Refused):
+            self.tally.refused[found.refusal.reason] += 1
+            self._refused.append(_refused_row(found))
+        else:
+            self._batch.append(found)
+            self._characters += len(found.text)
+        full = len(self._batch) >= _BATCH_DOCUMENTS or self._characters >= _BATCH_CHARACTERS
+        if full or len(self._refused) >= _BATCH_DOCUMENTS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Judge what has come since the last time."""
+        self.dropped.write(pl.DataFrame(self._refused, schema=_DROP_COLUMNS))
+        if self._batch:
+            judged = judge(pl.DataFrame([_row(one) for one in self._batch], schema=_SPILL), self._recipe)
+            self.drop(judged.filter(pl.col("step").is_not_null()))
+            stay = judged.filter(pl.col("step").is_null()).drop("step", "reason", "detail")
+            self.survivors.write(stay)
+            self._facts.append(stay.select(_FACTS))
+            self.bands.append(self._band_keys(stay))
+        self._batch, self._refused, self._characters = [], [], 0
+
+    def drop(self, frame: pl.DataFrame) -> None:
+        """Put rows with step, reason and detail among the dropped ones."""
+        for step, reason, count in frame.group_by("step", "reason").len().iter_rows():
+            self.tally.dropped[(step, reason)] += count
+        self.dropped.write(frame.with_columns(fate=pl.lit("dropped"), fix=pl.lit("")).select(_DROP_COLUMNS.keys()))
+
+    def facts(self) -> pl.DataFrame:
+        """What deduplication needs of all survivors."""
+        return pl.concat(self._facts) if self._facts else pl.DataFrame(schema={name: _SPILL[name] for name in _FACTS})
+
+    def _band_keys(self, stay: pl.DataFrame) -> Words:
+        if self._recipe.near_duplicates <= 0 or stay.height == 0:
+            return np.zeros((stay.height, BANDS), dtype=np.uint64)
+        keys, comparable = band_keys(stay["text"].to_list())
+        keys[~comparable] = 0
+        return keys
+
+
+def _gather(context: AttemptContext, recipe: TextRecipe, papers: Sequence[Paper]) -> _Sieve:
+    options = ReadOptions(
+        rows=recipe.rows,
+        text_field=recipe.text_field,
+        max_bytes=recipe.max_file_megabytes * 1_000_000,
+        ocr=find_ocr() if recipe.ocr else None,
+        ocr_pages=recipe.ocr_pages,
+        cpus=context.cpus,
+    )
+    sieve = _Sieve(context.work, recipe)
+    sieve.tally.files = len(papers)
+    reading = prepared(papers, Preparation(read=options, redact=recipe.redact), cpus=context.cpus)
+    for done, (paper, documents) in enumerate(reading, 1):
+        for found in documents:
+            sieve.take(found)
+            if isinstance(found, Refused):
+                context.log(
+                    f"refused {paper.path}: {found.refusal.reason}: {found.refusal.detail} {found.refusal.fix}".rstrip()
+                )
+            else:
+                for note in found.notes:
+                    context.log(f"note {paper.path}: {note}")
+        context.progress(done, len(papers), "files")
+    sieve.flush()
+    return sieve
+
+
+def _duplicates(sieve: _Sieve, recipe: TextRecipe, today: str) -> dict[int, tuple[str, Drop]]:
+    """Row of each duplicate -> its step and what stands in for it."""
+    facts = sieve.facts()
+    if facts.height == 0:
+        return {}
+    ranks = preference(facts, today)
+    drops = {drop.row: ("exact_duplicates", drop) for drop in exact(facts, ranks, today)}
+    if recipe.near_duplicates > 0:
+        keys = np.concatenate(sieve.bands)
+        keys[list(drops)] = 0
+        rule = NearRule(threshold=recipe.near_duplicates, numbers_must_agree=recipe.numbers_must_agree, today=today)
+        drops |= {drop.row: ("near_duplicates", drop) for drop in near(facts, keys, ranks, sieve.survivors.text, rule)}
+    return drops
+
+
+def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> Identity:
+    """Pass 2: rows that stay into `data`, the others into `dropped`."""
+    paths = sieve.facts()["path"]
+    table = pl.DataFrame(
+        [(row, *_reason(step, drop, paths[drop.kept])) for row, (step, drop) in sorted(drops.items())],
+        schema={"row": pl.UInt32, "step": pl.String, "reason": pl.String, "detail": pl.String},
+        orient="row",
+    )
+    identity, preview, data = Identity(), Preview(folder / "preview.jsonl"), Parts(folder / "data", ROWS)
+    start = 0
+    for frame in sieve.survivors.frames():
+        decided = frame.with_row_index("row", offset=start).join(table, on="row", how="left", maintain_order="left")
+        start += frame.height
+        sieve.drop(decided.filter(pl.col("step").is_not_null()))
+        stay = decided.filter(pl.col("step").is_null())
+        rows = stay.select(ROWS.names).to_dicts()
+        identity.add(rows)
+        preview.add(rows)
+        sieve.tally.keep(stay)
+        data.write(stay)
+    data.close()
+    preview.close()
+    _write_dropped(sieve, folder)
+    return identity
+
+
+def _write_dropped(sieve: _Sieve, folder: Path) -> None:
+    """`dropped/*.parquet`. A row above the Dataset's own label shows only that it was there, and why it is not."""
+    whole = _whole_label(sieve)
+    parts = Parts(folder / "dropped", DROPPED)
+    for frame in sieve.dropped.frames():
+        hidden = [label for label in frame["label"].unique().to_list() if not flows(parse_label(label), whole)]
+        withheld = pl.col("label").is_in(hidden)
+        parts.write(
+            frame.with_columns(
+                pl.when(withheld).then(pl.lit(None, dtype=pl.String)).otherwise(pl.col(name)).alias(name)
+                for name in ("id", "path", "text", "detail")
+            )
+        )
+    parts.close()
+
+
+def _refusals(sieve: _Sieve) -> list[dict[str, str]]:
+    """The first refused files with reason and fix, for the report; none above the Dataset's label."""
+    whole = _whole_label(sieve)
+    found: list[dict[str, str]] = []
+    for frame in sieve.dropped.frames():
+        for row in frame.filter(pl.col("fate") == "refused").iter_rows(named=True):
+            if flows(parse_label(row["label"]), whole) and len(found) < _LISTED_REFUSALS:
+                found.append({name: row[name] for name in ("path", "reason", "detail", "fix")})
+    return found
+
+
+def _whole_label(sieve: _Sieve) -> Label:
+    return join(parse_label(label) for label in sieve.tally.labels)
+
+
+def _check_sum(report: dict[str, Any]) -> None:
+    accounted = report["kept"] + sum(report["dropped"].values()) + sum(report["refused"].values())
+    if report["in"] != accounted:
+        raise Fault("documents_lost", f"{report['in']} Documents came in, but {accounted} are accounted for.")
+
+
+def _log(context: AttemptContext, report: dict[str, Any]) -> None:
+    for step in report["steps"]:
+        gone = ", ".join(f"{reason} {count}" for reason, count in (step["dropped"] | step["refused"]).items())
+        context.log(f"{step['step']}: {step['in']} in, {step['kept']} kept" + (f" ({gone})" if gone else ""))
+    for name in ("in", "kept", "redacted"):
+        context.metric(f"documents.{name}", report[name], step=0)
+
+
+def _output(name: str, digest: str, folder: Path, tally: Tally, report: dict[str, Any]) -> Output:
+    return Output(
+        kind="dataset",
+        name=name,
+        digest=digest,
+        labels=tuple(sorted(tally.labels)),
+        files=entries(folder),
+        summary={
+            "rows": tally.kept,
+            "in": report["in"],
+            "kept": report["kept"],
+            "dropped": report["dropped"],
+            "refused": report["refused"],
+            "redacted": report["redacted"],
+            "languages": report["languages"],
+            "text_bytes": tally.text_bytes,
+        },
+    )
+
+
+def _row(document: Document) -> dict[str, Any]:
+    paper = document.paper
+    return {
+        "id": document.id,
+        "text": document.text,
+        "path": paper.path,
+        "source_digest": paper.digest,
+        "record": document.record,
+        "title": document.title,
+        "language": document.language,
+        "language_km": document.language_km,
+        "language_en": document.language_en,
+        "key": document.key,
+        "redactions": document.redactions,
+        "kinds": json.dumps(dict(document.redaction_kinds)),
+        "label": paper.label,
+        "valid_from": paper.valid_from,
+        "valid_until": paper.valid_until,
+        "office": paper.office,
+    }
+
+
+def _refused_row(found: Refused) -> dict[str, Any]:
+    refusal = found.refusal
+    return {
+        "id": found.id,
+        "path": found.paper.path,
+        "step": "read",
+        "reason": refusal.reason,
+        "text": None,
+        "detail": refusal.detail,
+        "fix": refusal.fix,
+        "fate": "refused",
+        "label": found.paper.label,
+        "record": refusal.index,
+    }
+
+
+def _reason(step: str, drop: Drop, path: str) -> tuple[str, str, str]:
+    if step == "exact_duplicates":
+        return step, "exact_duplicate", f"Same text as {path}."
+    return step, "near_duplicate", f"{drop.similarity:.2f} like {path}."

@@ -1,0 +1,186 @@
+"""HTML: the main text, without scripts, navigation and other boilerplate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from lxml import etree
+
+from baray.data.readers.base import Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.legacy import LEGACY_FIX, FontTally, is_legacy
+from baray.data.readers.plain import decode
+from baray.data.readers.tables import row_lines
+
+_CHARSET = re.compile(
+    rb"(?i)<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]{2,40})|<\?xml[^>]{0,80}encoding=[\"']([a-z0-9_.-]{2,40})"
+)
+_DROP = frozenset(
+    "script style noscript template nav aside footer button select textarea input iframe svg math object embed canvas"
+    " video audio head dialog".split()
+)
+_DROP_ROLES = frozenset("navigation contentinfo search menu menubar dialog complementary".split())
+_BLOCK = frozenset(
+    "address article blockquote body dd div dl dt fieldset figcaption figure form h1 h2 h3 h4 h5 h6 header hr li main ol p"
+    " pre section table tr ul caption details summary legend center td th option label".split()
+)
+_HEADINGS = ("h1", "h2", "h3")
+_MENU = re.compile(
+    r"(?i)(?:^|[\s_-])(?:nav|navbar|menu|breadcrumbs?|sidebar|cookies?|footer|adverts?|skip-link)(?:$|[\s_-])"
+)
+_HIDDEN = re.compile(r"(?i)display\s*:\s*none|visibility\s*:\s*hidden")
+_FAMILY = re.compile(r"(?i)font-family\s*:\s*[\"']?([^;,\"'}]+)")
+_SPACE = re.compile(r"[ \t\r\f\v\u00a0]*\n[ \t\r\n\f\v\u00a0]*|[ \t\r\f\v\u00a0]+")
+_MAIN_SHARE = 0.4
+_MENU_SHARE = 0.5
+
+
+def read_html(file: SourceFile) -> Record:
+    """Main text of a page. Raises `legacy_font`, `decode_error`, `broken_file`."""
+    data = file.blob.read_bytes()
+    declared = _CHARSET.search(data[:4096])
+    name = (declared[1] or declared[2]).decode() if declared else ""
+    root = _parse(decode(data, declared=name))
+    if root is None:
+        return Record(index=0, text="", title=file_title(file.path))
+    _check_fonts(root)
+    page_title = " ".join((root.findtext(".//title") or "").split())
+    body = root.find("body")
+    body = root if body is None else body
+    _prune(body)
+    main = _main(body)
+    text = _text(main)
+    heading = next((_inline(one) for level in _HEADINGS for one in main.iter(level)), "")
+    return Record(index=0, text=text, title=heading or page_title or first_line(text) or file_title(file.path))
+
+
+def _parse(text: str) -> Any:  # noqa: ANN401 - lxml has no types
+    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=False)
+    try:
+        return etree.fromstring(text.encode("utf-8", "replace"), parser)
+    except (etree.XMLSyntaxError, ValueError) as error:
+        if not text.strip():
+            return None
+        raise refuse("broken_file", f"The page cannot be parsed: {error}.") from error
+
+
+def _prune(body: Any) -> None:  # noqa: ANN401 - an element
+    """Take boilerplate out of the tree."""
+    whole = max(1, len(_flat(body)))
+    for element in list(body.iter(etree.Element)):
+        if element is body or element.getparent() is None:
+            continue
+        if _is_dropped(element) or (_looks_like_menu(element) and len(_flat(element)) < _MENU_SHARE * whole):
+            _remove(element)
+
+
+def _is_dropped(element: Any) -> bool:  # noqa: ANN401 - an element
+    if element.tag in _DROP or "hidden" in element.attrib or element.get("aria-hidden") == "true":
+        return True
+    if _HIDDEN.search(element.get("style", "")):
+        return True
+    banner = element.tag == "header" or element.get("role") == "banner"
+    if banner:
+        # The header of a page is boilerplate, but not one that holds the title.
+        return next(element.iter(*_HEADINGS), None) is None
+    return element.get("role") in _DROP_ROLES
+
+
+def _looks_like_menu(element: Any) -> bool:  # noqa: ANN401 - an element
+    if element.tag not in {"div", "ul", "ol", "section", "table", "p", "span"}:
+        return False
+    return _MENU.search(f"{element.get('class', '')} {element.get('id', '')}") is not None
+
+
+def _remove(element: Any) -> None:  # noqa: ANN401 - an element
+    parent, tail = element.getparent(), element.tail or ""
+    before = element.getprevious()
+    if before is not None:
+        before.tail = (before.tail or "") + tail
+    else:
+        parent.text = (parent.text or "") + tail
+    parent.remove(element)
+
+
+def _main(body: Any) -> Any:  # noqa: ANN401 - an element
+    """`main` or the only article, where most of the text stands in it."""
+    candidates = [*body.iter("main"), *body.xpath(".//*[@role='main']")] or list(body.iter("article"))
+    if len(candidates) == 1 and len(_flat(candidates[0])) >= _MAIN_SHARE * len(_flat(body)):
+        return candidates[0]
+    return body
+
+
+def _text(main: Any) -> str:  # noqa: ANN401 - an element
+    raw = "".join(_pieces(main))
+    lines = (_SPACE.sub(" ", line).strip() for line in raw.split("\n"))
+    return "\n".join(line for line in lines if line)
+
+
+def _pieces(main: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+    walker = etree.iterwalk(main, events=("start", "end"))
+    for event, element in walker:
+        block = element.tag in _BLOCK
+        if event == "start":
+            if element.tag == "table" and next(element.iterdescendants("table"), None) is None:
+                yield "\n" + "\n".join(_table(element)) + "\n"
+                walker.skip_subtree()
+                continue
+            yield "\n" if block or element.tag == "br" else ""
+            yield _layout_free(element, element.text)
+        else:
+            yield "\n" if block else ""
+            yield _layout_free(element.getparent(), element.tail) if element is not main else ""
+
+
+def _layout_free(parent: Any, text: str | None) -> str:  # noqa: ANN401 - an element
+    """Text with the line ends of the source file as spaces, except in `pre`."""
+    if not text:
+        return ""
+    if parent is not None and (parent.tag == "pre" or next(parent.iterancestors("pre"), None) is not None):
+        return text
+    return text.replace("\n", " ").replace("\r", " ")
+
+
+def _table(table: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+    caption = table.find("caption")
+    if caption is not None and _inline(caption):
+        yield _inline(caption)
+    rows = [[_inline(cell) for cell in row if cell.tag in {"td", "th"}] for row in table.iter("tr")]
+    first = table.find(".//tr")
+    marked = first is not None and len(first) > 0 and all(cell.tag == "th" for cell in first)
+    yield from row_lines(rows, header=True if marked and len(rows) > 1 else None)
+
+
+def _inline(element: Any) -> str:  # noqa: ANN401 - an element
+    return " ".join("".join(_pieces_flat(element)).split())
+
+
+def _pieces_flat(element: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+    for part in element.iter():
+        if part is not element and (part.tag == "br" or part.tag in _BLOCK):
+            yield " "
+        yield part.text or ""
+        if part is not element:
+            yield part.tail or ""
+
+
+def _flat(element: Any) -> str:  # noqa: ANN401 - an element
+    return "".join("".join(element.itertext()).split())
+
+
+def _check_fonts(root: Any) -> None:  # noqa: ANN401 - an element
+    tally = FontTally()
+    sheet = " ".join(style.text or "" for style in root.iter("style"))
+    page_font = next((font.strip() for font in _FAMILY.findall(sheet) if is_legacy(font)), "")
+    fonts: dict[Any, str] = {}
+    for element in root.iter(etree.Element):
+        own = _FAMILY.search(element.get("style", ""))
+        font = element.get("face", "") or (own[1].strip() if own else "")
+        parent = element.getparent()
+        fonts[element] = font or fonts.get(parent, page_font)
+        if element.tag not in _DROP:
+            tally.add(element.text or "", fonts[element])
+        tally.add(element.tail or "", fonts.get(parent, page_font))
+    if tally.found():
+        raise refuse("legacy_font", tally.detail(), LEGACY_FIX)

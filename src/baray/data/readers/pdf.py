@@ -1,0 +1,244 @@
+"""PDF: text in the order in which it was drawn, with the ActualText of the writer, and OCR for pages without text.
+
+Khmer glyphs are not Khmer letters: a vowel is drawn before its consonant, one letter as two glyphs, three letters as
+one. LibreOffice, Chromium and Word therefore mark such glyphs with the letters they stand for (ISO 32000-1, 14.9.4
+"Replacement text"). An extractor that sorts glyphs by position, or takes the text of each glyph, loses or doubles them.
+So drawn objects are walked in their order in the page; objects under one ActualText give it once.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from typing import Any
+
+import pypdfium2
+import pypdfium2.raw as pdfium
+
+from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.layout import Piece, page_text
+from baray.data.readers.legacy import LEGACY_FIX, FontTally
+from baray.data.readers.scan import NO_OCR_FIX, recognise_pages
+
+_OCR_DPI = 300
+_OCR_MOST_PIXELS = 40_000_000
+_FEW_LETTERS = 8
+_MOST_PAGES = 20_000
+_GARBLED_SHARE = 0.3
+_DEEPEST_FORM = 12
+_SPLIT_AHEAD = 0.25
+_SPLIT_BACK = 0.6
+
+
+def read_pdf(file: SourceFile, options: ReadOptions) -> Record:
+    """Text of a PDF. Raises `encrypted`, `broken_file`, `legacy_font`, `no_ocr`, `no_text`."""
+    try:
+        document = pypdfium2.PdfDocument(file.blob)
+        # Locked files and cut-off files fail here or at their first page.
+        if len(document) > _MOST_PAGES:
+            raise refuse("too_large", f"The file has {len(document)} pages.", "Split it into smaller files.")
+        try:
+            return _read(document, file, options)
+        finally:
+            document.close()
+    except pypdfium2.PdfiumError as error:
+        if getattr(error, "err_code", None) == pdfium.FPDF_ERR_PASSWORD or "assword" in str(error):
+            raise refuse("encrypted", "The file is locked by a password.", "Save it without a password.") from error
+        raise refuse("broken_file", "The file is cut off or damaged.") from error
+
+
+def _read(document: Any, file: SourceFile, options: ReadOptions) -> Record:  # noqa: ANN401 - pypdfium2 has no types
+    fonts = FontTally()
+    texts: list[str] = []
+    scans: list[int] = []
+    for number in range(len(document)):
+        page = document[number]
+        text, pictures = _page(page, fonts)
+        page.close()
+        if _needs_ocr(text, pictures=pictures):
+            scans.append(number)
+        texts.append(text)
+    if fonts.found():
+        raise refuse("legacy_font", fonts.detail(), LEGACY_FIX)
+    notes = _read_scans(document, scans, texts, options)
+    text = "\n\n".join(one for one in texts if one)
+    title = " ".join((document.get_metadata_value("Title") or "").split())
+    title = "" if title.lower().startswith(("untitled", "microsoft word", "document1")) else title
+    return Record(index=0, text=text, title=title or first_line(text) or file_title(file.path), notes=notes)
+
+
+def _needs_ocr(text: str, *, pictures: bool) -> bool:
+    letters = sum(character.isalnum() for character in text)
+    garbled = sum(character == "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in text)
+    return (letters < _FEW_LETTERS and pictures) or (garbled > 0 and garbled > _GARBLED_SHARE * (letters + garbled))
+
+
+def _read_scans(document: Any, scans: list[int], texts: list[str], options: ReadOptions) -> tuple[str, ...]:  # noqa: ANN401
+    """Put the text of scanned pages into `texts`. Returns notes on pages that stay unread."""
+    if not scans:
+        return ()
+    readable = len(scans) < sum(1 for text in texts if text) + len(scans)
+    if options.ocr is None or options.ocr_pages == 0:
+        if not readable:
+            raise refuse("no_ocr", f"All {len(scans)} pages are scans.", NO_OCR_FIX)
+        return (f"{len(scans)} pages are scans and were not read: {NO_OCR_FIX}",)
+    chosen, left = scans[: options.ocr_pages], scans[options.ocr_pages :]
+    step = max(1, options.cpus) * 2
+    for at in range(0, len(chosen), step):
+        numbers = chosen[at : at + step]
+        pictures = [_render(document[number]) for number in numbers]
+        for number, text in zip(numbers, recognise_pages(pictures, options, dpi=_OCR_DPI), strict=True):
+            texts[number] = text.strip()
+    return (f"{len(left)} scanned pages beyond option ocr_pages={options.ocr_pages} were not read.",) if left else ()
+
+
+def _render(page: Any) -> bytes:  # noqa: ANN401 - pypdfium2 has no types
+    """The page as a portable graymap."""
+    width, height = page.get_size()
+    scale = _OCR_DPI / 72
+    pixels = width * height * scale * scale
+    if pixels > _OCR_MOST_PIXELS:
+        scale *= (_OCR_MOST_PIXELS / pixels) ** 0.5
+    bitmap = page.render(scale=scale, grayscale=True)
+    rows = memoryview(bitmap.buffer).cast("B")
+    data = b"".join(rows[at * bitmap.stride : at * bitmap.stride + bitmap.width] for at in range(bitmap.height))
+    header = f"P5 {bitmap.width} {bitmap.height} 255\n".encode()
+    bitmap.close()
+    return header + data
+
+
+def _page(page: Any, fonts: FontTally) -> tuple[str, bool]:  # noqa: ANN401 - pypdfium2 has no types
+    """Text of a page, and whether it holds pictures or drawings."""
+    text_page = page.get_textpage()
+    glyphs = _glyphs(text_page)
+    pieces: list[Piece] = []
+    pictures = False
+    replaced: dict[int, int] = {}
+    for drawn, matrix in _drawn(page):
+        if pdfium.FPDFPageObj_GetType(drawn) != pdfium.FPDF_PAGEOBJ_TEXT:
+            pictures = True
+            continue
+        placed = _place(drawn, matrix)
+        mark, actual = _actual_text(drawn)
+        own = glyphs.get(_address(drawn), [])
+        if mark and mark in replaced:
+            at = replaced[mark]
+            pieces[at] = pieces[at].widened(placed)
+            continue
+        font = _font(drawn)
+        if mark:
+            replaced[mark] = len(pieces)
+            pieces.append(Piece(text=actual, left=placed.left, right=placed.right, base=placed.base, size=placed.size))
+        else:
+            pieces.extend(_split(own, placed))
+        fonts.add(actual if mark else "".join(glyph[0] for glyph in own), font)
+    text_page.close()
+    return page_text(pieces), pictures
+
+
+def _glyphs(text_page: Any) -> dict[int, list[tuple[str, float, float]]]:  # noqa: ANN401 - pypdfium2 has no types
+    """For each drawn object, its characters with left and right edge."""
+    box = pdfium.FS_RECTF()
+    found: dict[int, list[tuple[str, float, float]]] = {}
+    for at in range(pdfium.FPDFText_CountChars(text_page)):
+        key = _address(pdfium.FPDFText_GetTextObject(text_page, at))
+        code = pdfium.FPDFText_GetUnicode(text_page, at)
+        if key == 0 or code == 0 or pdfium.FPDFText_IsGenerated(text_page, at) == 1:
+            continue
+        pdfium.FPDFText_GetLooseCharBox(text_page, at, box)
+        found.setdefault(key, []).append((chr(code) if code < 0x110000 else "\ufffd", box.left, box.right))
+    return found
+
+
+def _split(glyphs: list[tuple[str, float, float]], placed: Piece) -> Iterator[Piece]:
+    """Pieces of one drawn object: a wide gap, or a jump back, starts another."""
+    start = 0
+    for at in range(1, len(glyphs) + 1):
+        if at < len(glyphs):
+            gap = glyphs[at][1] - glyphs[at - 1][2]
+            if -_SPLIT_BACK * placed.size <= gap <= _SPLIT_AHEAD * placed.size:
+                continue
+        part = glyphs[start:at]
+        if part:
+            text = "".join(glyph[0] for glyph in part)
+            yield Piece(text=text, left=part[0][1], right=part[-1][2], base=placed.base, size=placed.size)
+        start = at
+
+
+def _drawn(page: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - pypdfium2 has no types
+    """Objects of a page in drawing order, those inside forms with the matrix of their form."""
+    for at in range(pdfium.FPDFPage_CountObjects(page)):
+        yield from _leaves(pdfium.FPDFPage_GetObject(page, at), (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), 0)
+
+
+def _leaves(drawn: Any, matrix: tuple[float, ...], depth: int) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
+    if pdfium.FPDFPageObj_GetType(drawn) != pdfium.FPDF_PAGEOBJ_FORM or depth > _DEEPEST_FORM:
+        yield drawn, matrix
+        return
+    inner = _times(_matrix(drawn), matrix)
+    for at in range(pdfium.FPDFFormObj_CountObjects(drawn)):
+        yield from _leaves(pdfium.FPDFFormObj_GetObject(drawn, at), inner, depth + 1)
+
+
+def _place(drawn: Any, matrix: tuple[float, ...]) -> Piece:  # noqa: ANN401 - pypdfium2 has no types
+    """Where an object of text stands on the page, without its text."""
+    own = _times(_matrix(drawn), matrix)
+    size = ctypes.c_float()
+    pdfium.FPDFTextObj_GetFontSize(drawn, size)
+    edges = [ctypes.c_float() for _ in range(4)]
+    pdfium.FPDFPageObj_GetBounds(drawn, *edges)
+    left, bottom, right, _top = (edge.value for edge in edges)
+    x_left = left * matrix[0] + bottom * matrix[2] + matrix[4]
+    x_right = right * matrix[0] + bottom * matrix[2] + matrix[4]
+    height = (own[2] ** 2 + own[3] ** 2) ** 0.5 * size.value
+    # The pen's position, not the ink: marks above a letter reach left of where they are drawn.
+    right = max(x_left, x_right, own[4])
+    return Piece(text="", left=min(own[4], right), right=right, base=own[5], size=height or 10.0)
+
+
+def _matrix(drawn: Any) -> tuple[float, ...]:  # noqa: ANN401 - pypdfium2 has no types
+    found = pdfium.FS_MATRIX()
+    pdfium.FPDFPageObj_GetMatrix(drawn, found)
+    return (found.a, found.b, found.c, found.d, found.e, found.f)
+
+
+def _times(first: tuple[float, ...], then: tuple[float, ...]) -> tuple[float, ...]:
+    a, b, c, d, e, f = first
+    ta, tb, tc, td, te, tf = then
+    turned = (a * ta + b * tc, a * tb + b * td, c * ta + d * tc, c * tb + d * td)
+    return (*turned, e * ta + f * tc + te, e * tb + f * td + tf)
+
+
+def _actual_text(drawn: Any) -> tuple[int, str]:  # noqa: ANN401 - pypdfium2 has no types
+    """Identity of the mark that replaces the object's text and its replacement; (0, "") without one."""
+    for at in range(pdfium.FPDFPageObj_CountMarks(drawn)):
+        mark = pdfium.FPDFPageObj_GetMark(drawn, at)
+        length = ctypes.c_ulong()
+        if not pdfium.FPDFPageObjMark_GetParamBlobValue(mark, b"ActualText", None, 0, length):
+            continue
+        buffer = ctypes.create_string_buffer(max(1, length.value))
+        octets = ctypes.cast(buffer, ctypes.POINTER(ctypes.c_ubyte))
+        pdfium.FPDFPageObjMark_GetParamBlobValue(mark, b"ActualText", octets, length.value, length)
+        return _address(mark), _text_string(buffer.raw[: length.value])
+    return 0, ""
+
+
+def _text_string(data: bytes) -> str:
+    """A text string of PDF (ISO 32000-2, 7.9.2.2)."""
+    for mark, encoding in ((b"\xfe\xff", "utf-16-be"), (b"\xff\xfe", "utf-16-le"), (b"\xef\xbb\xbf", "utf-8")):
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, "replace")
+    return data.decode("latin-1")
+
+
+def _font(drawn: Any) -> str:  # noqa: ANN401 - pypdfium2 has no types
+    font = pdfium.FPDFTextObj_GetFont(drawn)
+    if not font:
+        return ""
+    buffer = ctypes.create_string_buffer(256)
+    pdfium.FPDFFont_GetBaseFontName(font, buffer, len(buffer))
+    return buffer.value.decode("utf-8", "replace")
+
+
+def _address(pointer: Any) -> int:  # noqa: ANN401 - a ctypes pointer
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0

@@ -1,0 +1,89 @@
+"""Scans: pictures of pages, read by the tesseract program in a process of its own."""
+
+from __future__ import annotations
+
+import shutil
+import struct
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title, first_line, refuse
+
+_PROGRAM = "tesseract"
+_WANTED = ("khm", "eng")
+_SECONDS = 180
+_MOST_PIXELS = 120_000_000
+NO_OCR_FIX = "Install it: apt-get install tesseract-ocr tesseract-ocr-khm (as root), then build again."
+
+
+def find_ocr() -> tuple[str, str] | None:
+    """Program and languages (`khm+eng`), or None where the program or its Khmer data is missing."""
+    program = shutil.which(_PROGRAM)
+    if program is None:
+        return None
+    try:
+        done = subprocess.run([program, "--list-langs"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    have = set(done.stdout.split())
+    return (program, "+".join(_WANTED)) if set(_WANTED) <= have else None
+
+
+def read_image(file: SourceFile, options: ReadOptions) -> Record:
+    """Text of a picture. Raises `no_ocr`, `too_large`, `broken_file`."""
+    if options.ocr is None:
+        raise refuse("no_ocr", "", NO_OCR_FIX)
+    with file.blob.open("rb") as stream:
+        width, height = _size(stream.read(65536))
+    if width * height > _MOST_PIXELS:
+        raise refuse("too_large", f"The picture has {width} x {height} pixels.", "Scan at 300 dots per inch.")
+    text = recognise(file.blob, options)
+    return Record(index=0, text=text, title=first_line(text) or file_title(file.path))
+
+
+def recognise_pages(pages: list[bytes], options: ReadOptions, *, dpi: int) -> list[str]:
+    """Text of each of `pages` (portable anymap pictures), several at a time."""
+    with ThreadPoolExecutor(max_workers=max(1, options.cpus)) as pool:
+        return list(pool.map(lambda page: recognise(page, options, dpi=dpi), pages))
+
+
+def recognise(picture: Path | bytes, options: ReadOptions, *, dpi: int = 0) -> str:
+    """Text of one picture. Raises `broken_file` where the program cannot read it."""
+    if options.ocr is None:
+        raise refuse("no_ocr", "", NO_OCR_FIX)
+    program, languages = options.ocr
+    data = picture if isinstance(picture, bytes) else picture.read_bytes()
+    command = [program, "stdin", "stdout", "-l", languages, *(["--dpi", str(dpi)] if dpi else [])]
+    try:
+        # One thread each: several pages at a time use the processors better than OpenMP does within a page.
+        done = subprocess.run(
+            command, input=data, capture_output=True, timeout=_SECONDS, check=False, env={"OMP_THREAD_LIMIT": "1"}
+        )
+    except subprocess.TimeoutExpired as error:
+        raise refuse("broken_file", f"OCR did not end within {_SECONDS} s.", "Scan the page again.") from error
+    if done.returncode != 0:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise refuse("broken_file", f"OCR cannot read the picture: {said[-1] if said else done.returncode}.")
+    return done.stdout.decode("utf-8", "replace").replace("\f", "\n")
+
+
+def _size(head: bytes) -> tuple[int, int]:
+    """Width and height that a PNG or JPEG declares; (0, 0) where it is not told here (TIFF: the program's own limit)."""
+    if head.startswith(b"\x89PNG") and len(head) >= 24:
+        width, height = struct.unpack(">II", head[16:24])
+        return int(width), int(height)
+    if head.startswith(b"\xff\xd8"):
+        return _jpeg_size(head)
+    return 0, 0
+
+
+def _jpeg_size(head: bytes) -> tuple[int, int]:
+    at = 2
+    while at + 9 < len(head) and head[at] == 0xFF:
+        marker, length = head[at + 1], int.from_bytes(head[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}:
+            height, width = struct.unpack(">HH", head[at + 5 : at + 9])
+            return int(width), int(height)
+        at += 2 + length
+    return 0, 0

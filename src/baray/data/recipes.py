@@ -1,0 +1,139 @@
+"""The recipes of this room: frozen configurations, their options with help, defaults and units."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, TypeVar
+
+from baray.core import Refused
+
+HANDLERS = {"text": "baray.data.pipeline:build", "desk": "baray.data.indexing:build"}
+"""Recipe -> dotted name of the handler that an attempt's process loads."""
+READER_MODULE = "baray.data.reader"
+"""Program that shows rows and drops of a Dataset version: `python -m` of this name."""
+
+T = TypeVar("T", bound="TextRecipe | DeskIndexRecipe")
+
+
+def _option(default: Any, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Any:  # noqa: ANN401 - a field
+    return field(default=default, metadata={"help": text, "unit": unit, "least": least, "most": most})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextRecipe:
+    """Any files -> cleaned, deduplicated Documents."""
+
+    rows: str = _option("auto", "One Document per row of CSV, XLSX and JSONL: yes, no, or auto (JSONL only).")
+    text_field: str = _option("text", "Column or key that holds the text of a row, where rows are Documents.")
+    languages: str = _option("", "Keep only Documents in these languages: km, en, other, with commas. Empty keeps all.")
+    ocr: bool = _option(default=True, text="Read scans with the tesseract program.")
+    ocr_pages: int = _option(50, "Most pages of one file that are read as scans.", unit="pages", least=0, most=5000)
+    max_file_megabytes: int = _option(200, "Larger files are refused.", unit="MB", least=1, most=4000)
+    min_letters: int = _option(12, "Documents with fewer letters and digits are dropped.", unit="letters", least=0)
+    max_symbols: float = _option(
+        0.6, "Most of a Document that may be neither letter, mark nor digit.", unit="share", least=0, most=1
+    )
+    max_repeated_lines: float = _option(
+        0.7, "Most of a Document's lines that may repeat an earlier line.", unit="share", least=0, most=1
+    )
+    redact: bool = _option(default=True, text="Take telephone and identity numbers, e-mail and IP addresses out.")
+    near_duplicates: float = _option(
+        0.8,
+        "Drop a Document whose 5-gram Jaccard similarity to a kept one is at least this; 0 keeps all.",
+        unit="share",
+        least=0,
+        most=1,
+    )
+    numbers_must_agree: bool = _option(
+        default=True,
+        text="Never call two Documents near duplicates when a number other than a date differs (a fee, a room).",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeskIndexRecipe:
+    """A Dataset -> the Index that a Desk searches, one segment per label. It has no options."""
+
+
+RECIPES: dict[str, type[TextRecipe] | type[DeskIndexRecipe]] = {"text": TextRecipe, "desk": DeskIndexRecipe}
+"""Recipe name -> its configuration."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptionHelp:
+    """What a user reads about one option."""
+
+    name: str
+    default: str | float | bool
+    unit: str
+    help: str
+
+
+def describe(recipe: str) -> list[OptionHelp]:
+    """The options of `recipe`, in order."""
+    return [
+        OptionHelp(name=one.name, default=_default(one), unit=one.metadata["unit"], help=one.metadata["help"])
+        for one in fields(RECIPES[recipe])
+    ]
+
+
+def read_options(config: type[T], options: dict[str, Any]) -> T:
+    """Make `config` from `options`, whose values may be text from a command line. Raises Refused `bad_option`."""
+    known = {one.name: one for one in fields(config)}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise Refused("bad_option", f"There is no option '{unknown[0]}'.", fix="Choose from: " + ", ".join(known) + ".")
+    values: dict[str, Any] = {name: _typed(name, value, _default(known[name])) for name, value in options.items()}
+    for name, value in values.items():
+        _check_range(name, value, known[name].metadata)
+    recipe = config(**values)
+    if isinstance(recipe, TextRecipe):
+        _check_words(recipe)
+    return recipe
+
+
+def _default(option: Field[Any]) -> Any:  # noqa: ANN401 - text, number or bool
+    return option.default
+
+
+def _typed(name: str, value: Any, default: Any) -> object:  # noqa: ANN401 - any JSON value
+    text = str(value).strip().lower()
+    if isinstance(default, bool):
+        if text in {"true", "yes", "1", "on"}:
+            return True
+        if text in {"false", "no", "0", "off"}:
+            return False
+        raise Refused("bad_option", f"'{value}' for option '{name}' is neither yes nor no.", fix="Write true or false.")
+    if isinstance(default, str):
+        return {"true": "yes", "false": "no"}.get(text, text) if name == "rows" else str(value).strip()
+    try:
+        return type(default)(text)
+    except ValueError as error:
+        message = f"'{value}' for option '{name}' is not a number."
+        raise Refused("bad_option", message, fix=f"The default is {default}.") from error
+
+
+def _check_range(name: str, value: object, limits: Any) -> None:  # noqa: ANN401 - a field's metadata
+    least, most = limits["least"], limits["most"]
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return
+    if not least <= value <= most:
+        bounds = f"at least {least}" if most == math.inf else f"{least} to {most}"
+        fix = f"Take {bounds} {limits['unit']}."
+        raise Refused("bad_option", f"{value} for option '{name}' is out of range.", fix=fix)
+
+
+def _check_words(recipe: TextRecipe) -> None:
+    if recipe.rows not in {"auto", "yes", "no"}:
+        raise Refused("bad_option", f"'{recipe.rows}' for option 'rows' is unknown.", fix="Write yes, no or auto.")
+    wrong = sorted(language_set(recipe) - {"km", "en", "other"})
+    if wrong:
+        raise Refused(
+            "bad_option", f"'{wrong[0]}' for option 'languages' is unknown.", fix="Choose from km, en, other."
+        )
+
+
+def language_set(recipe: TextRecipe) -> frozenset[str]:
+    """Languages that `recipe` keeps; empty means all."""
+    return frozenset(part.strip() for part in recipe.languages.split(",") if part.strip())
