@@ -38,25 +38,30 @@ def _head(cli: Cli) -> None:
     cli.screen.show(head, lines)
 
 
-def _request(cli: Cli, witness: str, out: str | None) -> None:
+def _request(cli: Cli, witness: str | None, out: str | None) -> None:
     data = cli.client.get_bytes("ledger/request", witness=witness)
     _write(cli, data, out, {"witness": witness})
 
 
-def _cosign(cli: Cli, name: str, file: str) -> None:
+def _cosign(cli: Cli, file: str) -> None:
+    document = cli.client.post("ledger/cosign", {"note": _read(file)}, repeatable=True)
+    said = "{name} has cosigned the head of {size} entries."
+    cli.screen.show(document, lambda: [cli.screen.tr(said, name=document["name"], size=document["size"])])
+
+
+def _witness_add(cli: Cli, vkey: str) -> None:
+    line = (_read(vkey) if Path(vkey).is_file() else vkey).strip()
+    document = cli.client.post("ledger/witnesses", {"name": line.partition("+")[0], "vkey": line})
+    cli.screen.show(document, lambda: [f"{document['name']} is known. Next: baray ledger request --out request.txt"])
+
+
+def _read(file: str) -> str:
     try:
-        note = Path(file).read_text(encoding="utf-8")
+        return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise Refused(
             "no_such_file", f"Cannot read {file}: {error}.", fix="Give the file the witness wrote."
         ) from error
-    document = cli.client.post("ledger/cosign", {"name": name, "note": note}, repeatable=True)
-    cli.screen.show(document, lambda: [f"{name} has cosigned the head."])
-
-
-def _witness_add(cli: Cli, name: str, vkey: str) -> None:
-    document = cli.client.post("ledger/witnesses", {"name": name, "vkey": vkey}, repeatable=True)
-    cli.screen.show(document, lambda: [f"Witness {name} is known. Next: baray ledger request {name} --out request.txt"])
 
 
 def _witness_list(cli: Cli) -> None:
@@ -91,12 +96,16 @@ SHOW = Leaf(
     example="baray ledger show --limit 20",
 )
 HEAD = Leaf(run=_head, example="baray ledger head")
-REQUEST = Leaf(run=_request, params=(argument("witness"), _OUT), example="baray ledger request court --out request.txt")
-COSIGN = Leaf(
-    run=_cosign, params=(argument("name"), argument("file")), example="baray ledger cosign court cosigned.txt"
+REQUEST = Leaf(
+    run=_request,
+    params=(option("--witness", metavar="NAME", help="For whom, where there are several."), _OUT),
+    example="baray ledger request --out request.txt",
 )
+COSIGN = Leaf(run=_cosign, params=(argument("file"),), example="baray ledger cosign cosigned.txt")
 WITNESS_ADD = Leaf(
-    run=_witness_add, params=(argument("name"), argument("vkey")), example="baray ledger witness add court KEY"
+    run=_witness_add,
+    params=(argument("vkey", metavar="KEY|FILE"),),
+    example="baray ledger witness add court.vkey",
 )
 WITNESS_LIST = Leaf(run=_witness_list, example="baray ledger witness list")
 PROVE = Leaf(
