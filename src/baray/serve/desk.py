@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from baray.text import Hit, Index, Query, read_question, search_form, sentences, terms
+from baray.text import Hit, Index, quote_spans, read_question
 
 _LOOKED_AT = 12
 _FOUND = 5
@@ -25,8 +25,7 @@ _SUPPORTED = 0.35
 # A current document that scores this share of an expired one speaks of the same matter: it answers.
 _NEARLY_AS_WELL = 0.55
 _REFERRAL_COVERAGE = 0.2
-_MAX_SENTENCES = 3
-_MAX_QUOTE = 700
+_AROUND = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,13 +122,13 @@ def answer(
             labels=(),
             detail=detail,
         )
-    citations = _quote(current, query)
     best = current[0]
+    citations = tuple(_cite(best, start, end) for start, end in quote_spans(best, query))
     return DeskAnswer(
         outcome="answered",
         answer="\n".join(citation.text for citation in citations),
         citations=citations,
-        found=tuple(Found(document=hit.path, score=round(hit.score, 3)) for hit in current[:_FOUND]),
+        found=_found(current),
         language=asked_in,
         referral=None,
         labels=(best.label,),
@@ -165,21 +164,16 @@ def _referral(hits: Sequence[Hit], default_office: str | None) -> str | None:
     return default_office
 
 
-def _quote(current: Sequence[Hit], query: Query) -> tuple[Citation, ...]:
-    """The sentences of the best document that answer best, in the order of the text."""
-    best = current[0]
-    ranked = sorted(_scored_sentences(best, query), key=lambda scored: (-scored[0], scored[1]))
-    if not ranked:
-        return ()
-    chosen = [ranked[0]]
-    for score, start, end in ranked[1:_MAX_SENTENCES]:
-        if score >= 0.75 * ranked[0][0] and sum(last - first for _, first, last in chosen) + end - start <= _MAX_QUOTE:
-            chosen.append((score, start, end))
-    return tuple(_cite(best, start, end) for _, start, end in chosen)
+def _found(hits: Sequence[Hit]) -> tuple[Found, ...]:
+    """The files of the best documents: a file whose rows are documents of their own stands once."""
+    best = {hit.path: hit.score for hit in reversed(hits)}
+    paths = list(dict.fromkeys(hit.path for hit in hits))
+    return tuple(Found(document=path, score=round(best[path], 3)) for path in paths[:_FOUND])
 
 
 def _cite(hit: Hit, start: int, end: int) -> Citation:
-    first, behind = next(span for span in hit.spans if span[0] <= start and end <= span[1])
+    around = (max(0, start - _AROUND), min(len(hit.text), end + _AROUND))
+    first, behind = next((span for span in hit.spans if span[0] <= start and end <= span[1]), around)
     return Citation(
         document=hit.path,
         start=start,
@@ -193,21 +187,6 @@ def _cite(hit: Hit, start: int, end: int) -> Citation:
         passage_start=first,
         passage=hit.text[first:behind],
     )
-
-
-def _scored_sentences(hit: Hit, query: Query) -> list[tuple[float, int, int]]:
-    total = sum(hit.weights.values()) or 1.0
-    scored: dict[tuple[int, int], float] = {}
-    for rank, (first, behind) in enumerate(hit.spans[:3]):
-        for start, end in sentences(hit.text[first:behind]):
-            sentence = hit.text[first + start : first + end]
-            held = set(terms(sentence))
-            score = sum(weight for term, weight in hit.weights.items() if term in held) / total - 0.05 * rank
-            form = search_form(sentence)
-            score += 0.3 * any(intent.said_pattern.search(form) for intent in query.intents)
-            place = (first + start, first + end)
-            scored[place] = max(score, scored.get(place, 0.0))
-    return [(score, start, end) for (start, end), score in scored.items()]
 
 
 def evaluate(results: Iterable[tuple[Mapping[str, Any], Mapping[str, Any], float]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from baray.text.index import IndexFacts, IndexFile, open_index, write_index
 from baray.text.khmer import clusters, fold_digits, normalise
 from baray.text.language import Quality, language, language_shares, quality
 from baray.text.query import Intent, Query, read_question
+from baray.text.quotes import quote_spans
 from baray.text.redact import redact
 from baray.text.search import Hit, Index
 from baray.text.segment import DocumentRow
@@ -33,6 +34,7 @@ __all__ = [
     "normalise",
     "open_index",
     "quality",
+    "quote_spans",
     "read_question",
     "redact",
     "search_form",

@@ -26,7 +26,10 @@ _ASKING_KM = """
 ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
 របស់ខ្ញុំ របស់ និង ឬ សម្រាប់
 """.split()
-_ASKING_EN = "cost much many long need require bring take give find see ask say mean use want".split()
+_ASKING_EN = """
+cost pay much many long need require bring take give find see ask say mean use want
+age limit maximum minimum every
+""".split()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class Intent:
     """A kind of question, and how documents speak of its answer."""
 
     name: str
-    """fee, time, place, papers, hours, contact, who, method."""
+    """fee, duration, hours, place, papers, deadline, age or who."""
     asked: re.Pattern[str]
     """Found in the search form of such a question."""
     said: tuple[str, ...]
@@ -82,8 +85,9 @@ INTENTS = (
     ),
     _intent(
         "papers",
-        r"\bdocuments?\b|\bpapers?\b|\bbring\b|\bsubmit\b|\battach|\brequire|\bneed(?:ed)?\b|ឯកសារ"
-        r"|ត្រូវការអ្វី|ត្រូវមានអ្វី|យកអ្វី|ភ្ជាប់|ត្រូវការ|លក្ខខណ្ឌ",
+        r"\b(?:what|which)\b.*\b(?:documents?|papers?|bring|submit|attach|required?|needed|needs?)\b"
+        r"|\b(?:documents|papers)\b.*\b(?:need|require|bring)|ឯកសារអ្វី|ត្រូវការអ្វី|ត្រូវមានអ្វី|យកអ្វី|ភ្ជាប់អ្វី|ឯកសារណា"
+        r"|ត្រូវការឯកសារ|លក្ខខណ្ឌអ្វី",
         "documents copy ឯកសារ ច្បាប់ចម្លង",
         r"\bcop(?:y|ies)\b|\boriginals?\b|\bphotos?\b|\bforms?\b|\bidentity cards?\b|\bdocuments?\b"
         r"|\brequired\b|\bbring\b|ច្បាប់ចម្លង|ថតចម្លង|ឯកសារ|ពាក្យស្នើ|រូបថត|អត្តសញ្ញាណប័ណ្ណ|ត្រូវភ្ជាប់",
@@ -94,6 +98,12 @@ INTENTS = (
         r"|ថ្ងៃទី|ផុតកំណត់|សុពលភាព|យឺត|ត្រឹមថ្ងៃ",
         "before within days ថ្ងៃ មុន",
         r"\d|\bbefore\b|\bwithin\b|\bmonday\b|មុនថ្ងៃ|ក្នុងរយៈពេល|ថ្ងៃទី",
+    ),
+    _intent(
+        "age",
+        r"\bages?\b|\bhow old\b|អាយុ",
+        "years ឆ្នាំ",
+        r"\d+\s*(?:years?|ឆ្នាំ)|\baged?\b|\bbetween \d+ and \d+\b|\b(?:under|over|at) \d+\b|អាយុ",
     ),
     _intent(
         "who",
