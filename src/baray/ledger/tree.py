@@ -123,7 +123,8 @@ def _range_root(read: Read, low: int, high: int) -> bytes:
     """Root over entries low..high; `low` is a multiple of the least power of two that is not below the width.
 
     Climbs tile levels: at each one, hashes of the last tile and, at its end, what is left over from below. That keeps
-    RFC 6962's shape, as its splits fall on multiples of 256 wherever a range is wider than a tile.
+    RFC 6962's shape, as its splits fall on multiples of 256 wherever a range is wider than a tile. A full tile is read
+    from the level above, so a root needs nothing but the partial tiles at the right edge.
     """
     level, carry = 0, b""
     while True:
@@ -131,7 +132,7 @@ def _range_root(read: Read, low: int, high: int) -> bytes:
         if start == count:
             return carry
         last = (count - 1) >> 8
-        if start >> 8 == last:
+        if start >> 8 == last and (start | count) & 255:
             offset = (start & 255) * HASH_BYTES
             tile = read(level, last)[offset : offset + (count - start) * HASH_BYTES]
             return hash_row(tile + carry)
