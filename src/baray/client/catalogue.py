@@ -75,6 +75,7 @@ COMMANDS: dict[str, Command] = {
     "service list": Command("commands.things:LIST_SERVICES", "List Services."),
     "service show": Command("commands.things:SHOW_SERVICE", "Show a Service and its Revision."),
     "service stop": Command("commands.service:STOP", "Stop a Service."),
+    "usage": Command("commands.service:USAGE", "Requests and time by Service, key or project."),
     "key create": Command("commands.people:KEY_CREATE", "Make a key for a program that asks Services."),
     "key list": Command("commands.people:TOKEN_LIST", "List keys and tokens; never their secrets."),
     "key revoke": Command("commands.people:TOKEN_REVOKE", "Revoke a key."),

@@ -28,12 +28,6 @@ def make_desk(cli: Cli, name: str, dataset: str, audience: tuple[str, ...], *, s
     return {"index": index, "service": service}
 
 
-def desk_url(cli: Cli, name: str) -> str:
-    """Address of a desk's public page."""
-    router = cli.client.status().get("router_url") or ""
-    return f"{router.rstrip('/')}/desk/{name}"
-
-
 def _create(
     cli: Cli, name: str, *, dataset: str | None, documents: tuple[str, ...], **more: str | tuple[str, ...]
 ) -> None:
@@ -55,8 +49,9 @@ def _create(
         dataset = run["outputs"][0]["ref"]
         made = {"source": version["ref"], "dataset": dataset}
     audience = more["audience"]
-    made |= make_desk(cli, name, str(parse_ref(str(dataset), kind="dataset")), tuple(audience) or ("project",), say=say)
-    made |= {"service": f"service:{name}", "url": desk_url(cli, name)}
+    desk = make_desk(cli, name, str(parse_ref(str(dataset), kind="dataset")), tuple(audience) or ("project",), say=say)
+    made["index"] = desk["index"]
+    made |= {"service": f"service:{name}", "url": desk["service"]["url"]}
 
     def lines() -> list[str]:
         return [

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import click
+
 from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.output import table
 from baray.core import check_name, parse_ref
 
 
@@ -21,6 +24,12 @@ def _stop(cli: Cli, name: str) -> None:
     cli.screen.show(service, lambda: [f"service:{short} is {service.get('state', 'stopped')}."])
 
 
+def _usage(cli: Cli, by: str) -> None:
+    page = cli.client.get("usage", by=by)
+    heads = list(page["items"][0]) if page["items"] else ["name", "requests"]
+    cli.screen.show(page, lambda: table(heads, [[row.get(head) for head in heads] for row in page["items"]]))
+
+
 DEPLOY = Leaf(
     run=_deploy,
     params=(
@@ -32,3 +41,8 @@ DEPLOY = Leaf(
     example="baray service deploy router --model model:router",
 )
 STOP = Leaf(run=_stop, params=(argument("name"),), example="baray service stop router")
+USAGE = Leaf(
+    run=_usage,
+    params=(option("--by", type=click.Choice(["service", "project", "key"]), default="service", help="Summed up by."),),
+    example="baray usage --by key",
+)

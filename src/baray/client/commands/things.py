@@ -6,7 +6,7 @@ from pathlib import Path
 
 from baray.client.cli import Cli, Leaf, argument
 from baray.client.commands.dataset import report_lines
-from baray.client.commands.desk import desk_url, service_lines
+from baray.client.commands.desk import service_lines
 from baray.client.output import fields, table
 from baray.client.sdk.client import thing_path
 from baray.client.sdk.transport import Json
@@ -103,8 +103,7 @@ def _show_desk(cli: Cli, name: str) -> None:
     service = cli.client.thing(name, kind="service")
     if service["kind"] != "desk":
         raise Refused("not_a_desk", f"'{name}' is a {service['kind']} Service.", fix=f"baray service show {name}")
-    document = {**service, "url": desk_url(cli, service["name"])}
-    cli.screen.show(document, lambda: service_lines(document))
+    cli.screen.show(service, lambda: service_lines(service))
 
 
 def _show_label(cli: Cli, ref: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baray.client.cli import Cli
-from baray.client.commands.desk import desk_url, make_desk
+from baray.client.commands.desk import make_desk
 from baray.client.commands.source import add_source
 from baray.client.commands.source import told as source_told
 from baray.client.commands.watching import told, watch
@@ -75,7 +75,7 @@ def host(stage: Stage, dataset: str, routing: Json | None) -> Json:
     if routing is not None:
         cli.client.put_service(_ROUTER, kind="model", of=routing["model"], audience=("project",))
         story.fact("Hosting {refs}.", refs=f"service:{_ROUTER}")
-    url = desk_url(cli, name)
+    url = made["service"]["url"]
     story.line("  " + url)
     return {"index": made["index"], "desk": {"service": f"service:{name}", "url": url}}
 
