@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 _BATCH_DOCUMENTS = 512
 _BATCH_CHARACTERS = 2_000_000
 _LISTED_REFUSALS = 500
-_FACTS = ("key", "label", "valid_from", "valid_until", "path", "record")
+_LETTERHEAD_FILES = 3
+_TITLE_CHARACTERS = 160
+_FACTS = dict.fromkeys(("key", "label", "valid_from", "valid_until", "path", "head"), pl.String) | {"record": pl.Int32}
 _DROP_COLUMNS = {
     **dict.fromkeys(("id", "path", "step", "reason", "text", "detail", "fix", "fate", "label"), pl.String),
     "record": pl.Int32,
@@ -138,7 +140,8 @@ class _Sieve:
             self.drop(judged.filter(pl.col("step").is_not_null()))
             stay = judged.filter(pl.col("step").is_null()).drop("step", "reason", "detail")
             self.survivors.write(stay)
-            self._facts.append(stay.select(_FACTS))
+            head = pl.when(pl.col("text").str.starts_with(pl.col("title").str.strip_suffix("…"))).then("title")
+            self._facts.append(stay.with_columns(head=head).select(_FACTS.keys()))
             self.bands.append(self._band_keys(stay))
         self._batch, self._refused, self._characters = [], [], 0
 
@@ -150,7 +153,7 @@ class _Sieve:
 
     def facts(self) -> pl.DataFrame:
         """What deduplication needs of all survivors."""
-        return pl.concat(self._facts) if self._facts else pl.DataFrame(schema={name: _SPILL[name] for name in _FACTS})
+        return pl.concat(self._facts) if self._facts else pl.DataFrame(schema=_FACTS)
 
     def _band_keys(self, stay: pl.DataFrame) -> Words:
         if self._recipe.near_duplicates <= 0 or stay.height == 0:
@@ -202,9 +205,30 @@ def _duplicates(sieve: _Sieve, recipe: TextRecipe, today: str) -> dict[int, tupl
     return drops
 
 
+def _retitled(frame: pl.DataFrame, letterheads: list[str]) -> pl.DataFrame:
+    """Where the title is a letterhead, the first line below it that is none becomes the title."""
+    lines = pl.col("text").str.split("\n").list.eval(pl.element().str.strip_chars(" #").replace("", None).drop_nulls())
+    below = (
+        lines.list.eval(pl.element().filter(~pl.element().is_in(letterheads)))
+        .list.first()
+        .str.slice(0, _TITLE_CHARACTERS)
+    )
+    is_letterhead = pl.col("title").is_in(letterheads)
+    return frame.with_columns(
+        title=pl.when(is_letterhead).then(pl.coalesce(below, pl.col("title"))).otherwise(pl.col("title"))
+    )
+
+
+def _letterheads(facts: pl.DataFrame) -> list[str]:
+    """Titles that are the first line of several files: the name of the office, and not of the paper."""
+    files = facts.filter(pl.col("head").is_not_null()).group_by("head").agg(files=pl.col("path").n_unique())
+    return sorted(files.filter(pl.col("files") >= _LETTERHEAD_FILES)["head"].to_list())
+
+
 def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> Identity:
     """Pass 2: rows that stay into `data`, the others into `dropped`."""
-    paths = sieve.facts()["path"]
+    facts = sieve.facts()
+    paths, letterheads = facts["path"], _letterheads(facts)
     table = pl.DataFrame(
         [(row, *_reason(step, drop, paths[drop.kept])) for row, (step, drop) in sorted(drops.items())],
         schema={"row": pl.UInt32, "step": pl.String, "reason": pl.String, "detail": pl.String},
@@ -216,7 +240,7 @@ def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> I
         decided = frame.with_row_index("row", offset=start).join(table, on="row", how="left", maintain_order="left")
         start += frame.height
         sieve.drop(decided.filter(pl.col("step").is_not_null()))
-        stay = decided.filter(pl.col("step").is_null())
+        stay = _retitled(decided.filter(pl.col("step").is_null()), letterheads)
         rows = stay.select(ROWS.names).to_dicts()
         identity.add(rows)
         preview.add(rows)
@@ -237,7 +261,7 @@ def _write_dropped(sieve: _Sieve, folder: Path) -> None:
         withheld = pl.col("label").is_in(hidden)
         parts.write(
             frame.with_columns(
-                pl.when(withheld).then(pl.lit(None, dtype=pl.String)).otherwise(pl.col(name)).alias(name)
+                pl.when(withheld).then(pl.lit("")).otherwise(pl.col(name)).alias(name)
                 for name in ("id", "path", "text", "detail")
             )
         )

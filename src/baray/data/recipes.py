@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from baray.core import Refused
 
@@ -13,10 +14,13 @@ HANDLERS = {"text": "baray.data.pipeline:build", "desk": "baray.data.indexing:bu
 READER_MODULE = "baray.data.reader"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
 
+Value: TypeAlias = Any
+"""A value of an option: text, whole number, number, or yes and no."""
+
 T = TypeVar("T", bound="TextRecipe | DeskIndexRecipe")
 
 
-def _option(default: Any, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Any:  # noqa: ANN401 - a field
+def _option(default: Value, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Value:
     return field(default=default, metadata={"help": text, "unit": unit, "least": least, "most": most})
 
 
@@ -78,13 +82,13 @@ def describe(recipe: str) -> list[OptionHelp]:
     ]
 
 
-def read_options(config: type[T], options: dict[str, Any]) -> T:
+def read_options(config: type[T], options: dict[str, Value]) -> T:
     """Make `config` from `options`, whose values may be text from a command line. Raises Refused `bad_option`."""
     known = {one.name: one for one in fields(config)}
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise Refused("bad_option", f"There is no option '{unknown[0]}'.", fix="Choose from: " + ", ".join(known) + ".")
-    values: dict[str, Any] = {name: _typed(name, value, _default(known[name])) for name, value in options.items()}
+    values: dict[str, Value] = {name: _typed(name, value, _default(known[name])) for name, value in options.items()}
     for name, value in values.items():
         _check_range(name, value, known[name].metadata)
     recipe = config(**values)
@@ -93,11 +97,11 @@ def read_options(config: type[T], options: dict[str, Any]) -> T:
     return recipe
 
 
-def _default(option: Field[Any]) -> Any:  # noqa: ANN401 - text, number or bool
+def _default(option: Field[Value]) -> Value:
     return option.default
 
 
-def _typed(name: str, value: Any, default: Any) -> object:  # noqa: ANN401 - any JSON value
+def _typed(name: str, value: Value, default: Value) -> object:
     text = str(value).strip().lower()
     if isinstance(default, bool):
         if text in {"true", "yes", "1", "on"}:
@@ -114,7 +118,7 @@ def _typed(name: str, value: Any, default: Any) -> object:  # noqa: ANN401 - any
         raise Refused("bad_option", message, fix=f"The default is {default}.") from error
 
 
-def _check_range(name: str, value: object, limits: Any) -> None:  # noqa: ANN401 - a field's metadata
+def _check_range(name: str, value: Value, limits: Mapping[str, Value]) -> None:
     least, most = limits["least"], limits["most"]
     if not isinstance(value, int | float) or isinstance(value, bool):
         return

@@ -15,6 +15,7 @@ _KHMER_SPACE_GAP = 0.3
 _SAME_LINE = 0.45
 _FULL_LINE = 0.85
 _LINE_STEP = 1.9
+_HEADING_SIZE = 1.15
 
 # Text in the order in which it is seen: sign E, AE or AI, or a coeng RO, at the beginning of a word, where no
 # Khmer word can have one.
@@ -42,12 +43,22 @@ class Piece:
         return replace(self, left=min(self.left, other.left), right=max(self.right, other.right))
 
 
-def page_text(pieces: list[Piece]) -> str:
-    """Text of a page: pieces into lines, lines into paragraphs."""
+def page_text(pieces: list[Piece]) -> tuple[str, str]:
+    """Text of a page: pieces into lines, lines into paragraphs. And its heading: the first line in the largest letters."""
     lines = [line for line in map(_line, _lines(pieces)) if line.text.strip()]
-    text = _paragraphs(lines)
-    text = _STRAY_SPACE.sub("", text)
-    return in_logical_order(text)
+    return _readable(_paragraphs(lines)), _readable(_heading(lines))
+
+
+def _readable(text: str) -> str:
+    return in_logical_order(_STRAY_SPACE.sub("", text))
+
+
+def _heading(lines: list[Piece]) -> str:
+    sizes = sorted(line.size for line in lines for _ in range(len(line.text)))
+    largest = max((line.size for line in lines), default=0.0)
+    if not sizes or largest < _HEADING_SIZE * sizes[len(sizes) // 2]:
+        return ""
+    return next(line.text.strip() for line in lines if line.size == largest)
 
 
 def in_logical_order(text: str) -> str:

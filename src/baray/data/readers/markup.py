@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from lxml import etree
 
@@ -12,6 +12,9 @@ from baray.data.readers.base import Record, SourceFile, file_title, first_line, 
 from baray.data.readers.legacy import LEGACY_FIX, FontTally, is_legacy
 from baray.data.readers.plain import decode
 from baray.data.readers.tables import row_lines
+
+Element: TypeAlias = Any
+"""An element of lxml, which has no types."""
 
 _CHARSET = re.compile(
     rb"(?i)<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([a-z0-9_:.-]{2,40})|<\?xml[^>]{0,80}encoding=[\"']([a-z0-9_.-]{2,40})"
@@ -55,7 +58,7 @@ def read_html(file: SourceFile) -> Record:
     return Record(index=0, text=text, title=heading or page_title or first_line(text) or file_title(file.path))
 
 
-def _parse(text: str) -> Any:  # noqa: ANN401 - lxml has no types
+def _parse(text: str) -> Element:
     parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=False)
     try:
         return etree.fromstring(text.encode("utf-8", "replace"), parser)
@@ -65,7 +68,7 @@ def _parse(text: str) -> Any:  # noqa: ANN401 - lxml has no types
         raise refuse("broken_file", f"The page cannot be parsed: {error}.") from error
 
 
-def _prune(body: Any) -> None:  # noqa: ANN401 - an element
+def _prune(body: Element) -> None:
     """Take boilerplate out of the tree."""
     whole = max(1, len(_flat(body)))
     for element in list(body.iter(etree.Element)):
@@ -75,7 +78,7 @@ def _prune(body: Any) -> None:  # noqa: ANN401 - an element
             _remove(element)
 
 
-def _is_dropped(element: Any) -> bool:  # noqa: ANN401 - an element
+def _is_dropped(element: Element) -> bool:
     if element.tag in _DROP or "hidden" in element.attrib or element.get("aria-hidden") == "true":
         return True
     if _HIDDEN.search(element.get("style", "")):
@@ -87,13 +90,13 @@ def _is_dropped(element: Any) -> bool:  # noqa: ANN401 - an element
     return element.get("role") in _DROP_ROLES
 
 
-def _looks_like_menu(element: Any) -> bool:  # noqa: ANN401 - an element
+def _looks_like_menu(element: Element) -> bool:
     if element.tag not in {"div", "ul", "ol", "section", "table", "p", "span"}:
         return False
     return _MENU.search(f"{element.get('class', '')} {element.get('id', '')}") is not None
 
 
-def _remove(element: Any) -> None:  # noqa: ANN401 - an element
+def _remove(element: Element) -> None:
     parent, tail = element.getparent(), element.tail or ""
     before = element.getprevious()
     if before is not None:
@@ -103,7 +106,7 @@ def _remove(element: Any) -> None:  # noqa: ANN401 - an element
     parent.remove(element)
 
 
-def _main(body: Any) -> Any:  # noqa: ANN401 - an element
+def _main(body: Element) -> Element:
     """`main` or the only article, where most of the text stands in it."""
     candidates = [*body.iter("main"), *body.xpath(".//*[@role='main']")] or list(body.iter("article"))
     if len(candidates) == 1 and len(_flat(candidates[0])) >= _MAIN_SHARE * len(_flat(body)):
@@ -111,13 +114,13 @@ def _main(body: Any) -> Any:  # noqa: ANN401 - an element
     return body
 
 
-def _text(main: Any) -> str:  # noqa: ANN401 - an element
+def _text(main: Element) -> str:
     raw = "".join(_pieces(main))
     lines = (_SPACE.sub(" ", line).strip() for line in raw.split("\n"))
     return "\n".join(line for line in lines if line)
 
 
-def _pieces(main: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+def _pieces(main: Element) -> Iterator[str]:
     walker = etree.iterwalk(main, events=("start", "end"))
     for event, element in walker:
         block = element.tag in _BLOCK
@@ -133,7 +136,7 @@ def _pieces(main: Any) -> Iterator[str]:  # noqa: ANN401 - an element
             yield _layout_free(element.getparent(), element.tail) if element is not main else ""
 
 
-def _layout_free(parent: Any, text: str | None) -> str:  # noqa: ANN401 - an element
+def _layout_free(parent: Element, text: str | None) -> str:
     """Text with the line ends of the source file as spaces, except in `pre`."""
     if not text:
         return ""
@@ -142,7 +145,7 @@ def _layout_free(parent: Any, text: str | None) -> str:  # noqa: ANN401 - an ele
     return text.replace("\n", " ").replace("\r", " ")
 
 
-def _table(table: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+def _table(table: Element) -> Iterator[str]:
     caption = table.find("caption")
     if caption is not None and _inline(caption):
         yield _inline(caption)
@@ -152,11 +155,11 @@ def _table(table: Any) -> Iterator[str]:  # noqa: ANN401 - an element
     yield from row_lines(rows, header=True if marked and len(rows) > 1 else None)
 
 
-def _inline(element: Any) -> str:  # noqa: ANN401 - an element
+def _inline(element: Element) -> str:
     return " ".join("".join(_pieces_flat(element)).split())
 
 
-def _pieces_flat(element: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+def _pieces_flat(element: Element) -> Iterator[str]:
     for part in element.iter():
         if part is not element and (part.tag == "br" or part.tag in _BLOCK):
             yield " "
@@ -165,15 +168,15 @@ def _pieces_flat(element: Any) -> Iterator[str]:  # noqa: ANN401 - an element
             yield part.tail or ""
 
 
-def _flat(element: Any) -> str:  # noqa: ANN401 - an element
+def _flat(element: Element) -> str:
     return "".join("".join(element.itertext()).split())
 
 
-def _check_fonts(root: Any) -> None:  # noqa: ANN401 - an element
+def _check_fonts(root: Element) -> None:
     tally = FontTally()
     sheet = " ".join(style.text or "" for style in root.iter("style"))
     page_font = next((font.strip() for font in _FAMILY.findall(sheet) if is_legacy(font)), "")
-    fonts: dict[Any, str] = {}
+    fonts: dict[Element, str] = {}
     for element in root.iter(etree.Element):
         own = _FAMILY.search(element.get("style", ""))
         font = element.get("face", "") or (own[1].strip() if own else "")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pypdfium2
 import pypdfium2.raw as pdfium
@@ -19,6 +19,11 @@ from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title,
 from baray.data.readers.layout import Piece, page_text
 from baray.data.readers.legacy import LEGACY_FIX, FontTally
 from baray.data.readers.scan import NO_OCR_FIX, recognise_pages
+
+Native: TypeAlias = Any
+"""A thing of the PDF library, which has no types."""
+Matrix: TypeAlias = tuple[float, ...]
+"""a to f of an affine map (ISO 32000-1, 8.3.3)."""
 
 _OCR_DPI = 300
 _OCR_MOST_PIXELS = 40_000_000
@@ -47,13 +52,15 @@ def read_pdf(file: SourceFile, options: ReadOptions) -> Record:
         raise refuse("broken_file", "The file is cut off or damaged.") from error
 
 
-def _read(document: Any, file: SourceFile, options: ReadOptions) -> Record:  # noqa: ANN401 - pypdfium2 has no types
+def _read(document: Native, file: SourceFile, options: ReadOptions) -> Record:
     fonts = FontTally()
     texts: list[str] = []
     scans: list[int] = []
+    heading = ""
     for number in range(len(document)):
         page = document[number]
-        text, pictures = _page(page, fonts)
+        (text, first), pictures = _page(page, fonts)
+        heading = heading or first
         page.close()
         if _needs_ocr(text, pictures=pictures):
             scans.append(number)
@@ -64,7 +71,9 @@ def _read(document: Any, file: SourceFile, options: ReadOptions) -> Record:  # n
     text = "\n\n".join(one for one in texts if one)
     title = " ".join((document.get_metadata_value("Title") or "").split())
     title = "" if title.lower().startswith(("untitled", "microsoft word", "document1")) else title
-    return Record(index=0, text=text, title=title or first_line(text) or file_title(file.path), notes=notes)
+    return Record(
+        index=0, text=text, title=first_line(heading) or title or first_line(text) or file_title(file.path), notes=notes
+    )
 
 
 def _needs_ocr(text: str, *, pictures: bool) -> bool:
@@ -73,7 +82,7 @@ def _needs_ocr(text: str, *, pictures: bool) -> bool:
     return (letters < _FEW_LETTERS and pictures) or (garbled > 0 and garbled > _GARBLED_SHARE * (letters + garbled))
 
 
-def _read_scans(document: Any, scans: list[int], texts: list[str], options: ReadOptions) -> tuple[str, ...]:  # noqa: ANN401
+def _read_scans(document: Native, scans: list[int], texts: list[str], options: ReadOptions) -> tuple[str, ...]:
     """Put the text of scanned pages into `texts`. Returns notes on pages that stay unread."""
     if not scans:
         return ()
@@ -92,7 +101,7 @@ def _read_scans(document: Any, scans: list[int], texts: list[str], options: Read
     return (f"{len(left)} scanned pages beyond option ocr_pages={options.ocr_pages} were not read.",) if left else ()
 
 
-def _render(page: Any) -> bytes:  # noqa: ANN401 - pypdfium2 has no types
+def _render(page: Native) -> bytes:
     """The page as a portable graymap."""
     width, height = page.get_size()
     scale = _OCR_DPI / 72
@@ -107,8 +116,8 @@ def _render(page: Any) -> bytes:  # noqa: ANN401 - pypdfium2 has no types
     return header + data
 
 
-def _page(page: Any, fonts: FontTally) -> tuple[str, bool]:  # noqa: ANN401 - pypdfium2 has no types
-    """Text of a page, and whether it holds pictures or drawings."""
+def _page(page: Native, fonts: FontTally) -> tuple[tuple[str, str], bool]:
+    """Text and heading of a page, and whether it holds pictures or drawings."""
     text_page = page.get_textpage()
     glyphs = _glyphs(text_page)
     pieces: list[Piece] = []
@@ -136,7 +145,7 @@ def _page(page: Any, fonts: FontTally) -> tuple[str, bool]:  # noqa: ANN401 - py
     return page_text(pieces), pictures
 
 
-def _glyphs(text_page: Any) -> dict[int, list[tuple[str, float, float]]]:  # noqa: ANN401 - pypdfium2 has no types
+def _glyphs(text_page: Native) -> dict[int, list[tuple[str, float, float]]]:
     """For each drawn object, its characters with left and right edge."""
     box = pdfium.FS_RECTF()
     found: dict[int, list[tuple[str, float, float]]] = {}
@@ -165,13 +174,13 @@ def _split(glyphs: list[tuple[str, float, float]], placed: Piece) -> Iterator[Pi
         start = at
 
 
-def _drawn(page: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 - pypdfium2 has no types
+def _drawn(page: Native) -> Iterator[tuple[Native, Matrix]]:
     """Objects of a page in drawing order, those inside forms with the matrix of their form."""
     for at in range(pdfium.FPDFPage_CountObjects(page)):
         yield from _leaves(pdfium.FPDFPage_GetObject(page, at), (1.0, 0.0, 0.0, 1.0, 0.0, 0.0), 0)
 
 
-def _leaves(drawn: Any, matrix: tuple[float, ...], depth: int) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401
+def _leaves(drawn: Native, matrix: Matrix, depth: int) -> Iterator[tuple[Native, Matrix]]:
     if pdfium.FPDFPageObj_GetType(drawn) != pdfium.FPDF_PAGEOBJ_FORM or depth > _DEEPEST_FORM:
         yield drawn, matrix
         return
@@ -180,7 +189,7 @@ def _leaves(drawn: Any, matrix: tuple[float, ...], depth: int) -> Iterator[tuple
         yield from _leaves(pdfium.FPDFFormObj_GetObject(drawn, at), inner, depth + 1)
 
 
-def _place(drawn: Any, matrix: tuple[float, ...]) -> Piece:  # noqa: ANN401 - pypdfium2 has no types
+def _place(drawn: Native, matrix: Matrix) -> Piece:
     """Where an object of text stands on the page, without its text."""
     own = _times(_matrix(drawn), matrix)
     size = ctypes.c_float()
@@ -196,20 +205,20 @@ def _place(drawn: Any, matrix: tuple[float, ...]) -> Piece:  # noqa: ANN401 - py
     return Piece(text="", left=min(own[4], right), right=right, base=own[5], size=height or 10.0)
 
 
-def _matrix(drawn: Any) -> tuple[float, ...]:  # noqa: ANN401 - pypdfium2 has no types
+def _matrix(drawn: Native) -> Matrix:
     found = pdfium.FS_MATRIX()
     pdfium.FPDFPageObj_GetMatrix(drawn, found)
     return (found.a, found.b, found.c, found.d, found.e, found.f)
 
 
-def _times(first: tuple[float, ...], then: tuple[float, ...]) -> tuple[float, ...]:
+def _times(first: Matrix, then: Matrix) -> Matrix:
     a, b, c, d, e, f = first
     ta, tb, tc, td, te, tf = then
     turned = (a * ta + b * tc, a * tb + b * td, c * ta + d * tc, c * tb + d * td)
     return (*turned, e * ta + f * tc + te, e * tb + f * td + tf)
 
 
-def _actual_text(drawn: Any) -> tuple[int, str]:  # noqa: ANN401 - pypdfium2 has no types
+def _actual_text(drawn: Native) -> tuple[int, str]:
     """Identity of the mark that replaces the object's text and its replacement; (0, "") without one."""
     for at in range(pdfium.FPDFPageObj_CountMarks(drawn)):
         mark = pdfium.FPDFPageObj_GetMark(drawn, at)
@@ -231,7 +240,7 @@ def _text_string(data: bytes) -> str:
     return data.decode("latin-1")
 
 
-def _font(drawn: Any) -> str:  # noqa: ANN401 - pypdfium2 has no types
+def _font(drawn: Native) -> str:
     font = pdfium.FPDFTextObj_GetFont(drawn)
     if not font:
         return ""
@@ -240,5 +249,5 @@ def _font(drawn: Any) -> str:  # noqa: ANN401 - pypdfium2 has no types
     return buffer.value.decode("utf-8", "replace")
 
 
-def _address(pointer: Any) -> int:  # noqa: ANN401 - a ctypes pointer
+def _address(pointer: Native) -> int:
     return ctypes.cast(pointer, ctypes.c_void_p).value or 0

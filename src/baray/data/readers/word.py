@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from lxml import etree
 
@@ -13,6 +13,9 @@ from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title,
 from baray.data.readers.legacy import LEGACY_FIX, FontTally
 from baray.data.readers.tables import row_lines
 from baray.data.readers.zipped import BROKEN, check_archive, read_member
+
+Element: TypeAlias = Any
+"""An element of lxml, which has no types."""
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -59,7 +62,7 @@ class _Parts:
         if "word/styles.xml" in archive.namelist():
             self._read_styles()
 
-    def tree(self, name: str) -> Any:  # noqa: ANN401 - lxml has no types
+    def tree(self, name: str) -> Element:
         """Root of a small part."""
         try:
             root = etree.fromstring(read_member(self.archive, name, self.max_bytes), _parser())
@@ -86,14 +89,14 @@ class _Parts:
         except etree.XMLSyntaxError as error:
             raise refuse("broken_file", f"The part {name} is not valid XML.") from error
 
-    def _paragraph(self, paragraph: Any) -> str:  # noqa: ANN401 - an element
+    def _paragraph(self, paragraph: Element) -> str:
         style = _value(paragraph.find(f"{_W}pPr/{_W}pStyle"))
         text = "".join(self._runs(paragraph, style)).strip()
         if text and not self.heading and style in self._headings:
             self.heading = first_line(text)
         return text
 
-    def _runs(self, paragraph: Any, style: str) -> Iterator[str]:  # noqa: ANN401 - an element
+    def _runs(self, paragraph: Element, style: str) -> Iterator[str]:
         skipped = etree.iterwalk(paragraph, events=("start", "end"))
         for event, element in skipped:
             if event == "start" and element.tag in {_FALLBACK, _W + "del", _W + "pPr", _W + "rPr"}:
@@ -107,7 +110,7 @@ class _Parts:
             elif element.tag == _W + "p" and element is not paragraph:
                 yield "\n"
 
-    def _font(self, text: Any, style: str) -> str:  # noqa: ANN401 - an element
+    def _font(self, text: Element, style: str) -> str:
         run = text.getparent()
         own = run.find(f"{_W}rPr/{_W}rFonts")
         named = _font_name(own) if own is not None else ""
@@ -115,7 +118,7 @@ class _Parts:
         inherited = (self._style_fonts.get(key, "") for key in (run_style, style, ""))
         return named or next((font for font in inherited if font), "")
 
-    def _table(self, table: Any) -> Iterator[str]:  # noqa: ANN401 - an element
+    def _table(self, table: Element) -> Iterator[str]:
         rows = [[self._cell(cell) for cell in row.iter(_W + "tc")] for row in table.iterchildren(_W + "tr", _W + "sdt")]
         if len(rows) == 1 or max(map(len, rows), default=0) == 1:
             # A table of one row or one column is layout: its cells are paragraphs.
@@ -124,7 +127,7 @@ class _Parts:
         marked = table.find(f"{_W}tr/{_W}trPr/{_W}tblHeader") is not None
         yield from row_lines(rows, header=True if marked else None)
 
-    def _cell(self, cell: Any) -> str:  # noqa: ANN401 - an element
+    def _cell(self, cell: Element) -> str:
         return " ".join(line for line in (self._paragraph(one) for one in cell.iter(_W + "p")) if line)
 
     def _read_styles(self) -> None:
@@ -147,17 +150,17 @@ _BREAKS = {_W + "tab": " ", _W + "br": "\n", _W + "cr": "\n", _W + "noBreakHyphe
 _SAFE: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
 
 
-def _parser() -> Any:  # noqa: ANN401 - lxml has no types
+def _parser() -> Element:
     return etree.XMLParser(**_SAFE)
 
 
-def _refuse_doctype(element: Any) -> None:  # noqa: ANN401 - an element
+def _refuse_doctype(element: Element) -> None:
     # Office writes none; one can only be there to declare entities.
     if element.getroottree().docinfo.doctype:
         raise refuse("broken_file", "The file declares entities, which no word processor writes.")
 
 
-def _nested(paragraph: Any) -> bool:  # noqa: ANN401 - an element
+def _nested(paragraph: Element) -> bool:
     """Whether `paragraph` stands in a text box of another one, which will yield it."""
     return next(paragraph.iterancestors(_W + "p"), None) is not None
 
@@ -166,11 +169,11 @@ def _named(names: list[str], start: str) -> list[str]:
     return sorted(name for name in names if name.startswith(start) and name.endswith(".xml"))
 
 
-def _value(element: Any) -> str:  # noqa: ANN401 - an element
+def _value(element: Element) -> str:
     return "" if element is None else str(element.get(_W + "val", ""))
 
 
-def _font_name(fonts: Any) -> str:  # noqa: ANN401 - an element
+def _font_name(fonts: Element) -> str:
     # Legacy Khmer is stored in Latin code points, so the font for Latin text draws it.
     return str(fonts.get(_W + "ascii") or fonts.get(_W + "hAnsi") or "")
 
