@@ -7,6 +7,7 @@ Does not own: what an action does; a caller loads the row and passes what the de
 from baray.access.identity import (
     DEFAULT_PROJECT,
     LINK_SECONDS,
+    MAX_TOKEN_SECONDS,
     OPERATOR,
     SESSION_SECONDS,
     TokenRequest,
@@ -44,6 +45,7 @@ __all__ = [
     "INTERNAL",
     "LEVELS",
     "LINK_SECONDS",
+    "MAX_TOKEN_SECONDS",
     "OPERATOR",
     "PUBLIC",
     "PUBLIC_ACTOR",

@@ -126,7 +126,10 @@ def redeem_link(tx: Tx, site: Site, secret: str) -> str:
     row = records.token_by_hash(tx, hash_secret(secret))
     if row is None or row.kind != "lnk" or row.revoked is not None or row.expires <= site.clock.now():
         raise Refused(
-            "bad_link", "This sign-in link was used already or is too old.", fix="Make a new one: baray login", status=401
+            "bad_link",
+            "This sign-in link was used already or is too old.",
+            fix="Make a new one: baray login",
+            status=401,
         )
     records.set_token(tx, row.id, {"revoked": site.clock.now()})
     request = TokenRequest(kind="ses", name="browser", seconds=SESSION_SECONDS)
@@ -174,7 +177,13 @@ def require(tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> 
     def record(tx: Tx) -> None:
         facts: dict[str, Any] = {"action": action, "rule": decision.rule}
         site.ledger.append(
-            tx, "access.denied", actor=actor.id, subject=subject.ref, project=subject.project, decision="refuse", facts=facts
+            tx,
+            "access.denied",
+            actor=actor.id,
+            subject=subject.ref,
+            project=subject.project,
+            decision="refuse",
+            facts=facts,
         )
 
     error.instead = record

@@ -26,7 +26,7 @@ def new_secret(kind: str, random_below: Callable[[int], int] = secrets.randbelow
 
 def well_formed(secret: str) -> bool:
     """Whether `secret` has the form and checksum of a token."""
-    head, kind, tail = (secret.split("_", 2) + ["", "", ""])[:3]
+    head, kind, tail = [*secret.split("_", 2), "", "", ""][:3]
     if head != "bry" or kind not in KINDS or len(tail) != _CHANCE + _SUM:
         return False
     return _checksum(secret[:-_SUM]) == secret[-_SUM:]

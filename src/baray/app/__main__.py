@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def main() -> int:
     parser.add_argument("--idle-exit", type=float, default=0.0)
     parser.add_argument("--behind-proxy", action="store_true")
     arguments = parser.parse_args()
+    os.umask(0o077)  # what a home's processes write is theirs alone, unless a line says otherwise
     try:
         importlib.import_module(f"baray.app.start.{arguments.process}").start(arguments)
     except BarayError as error:

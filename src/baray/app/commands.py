@@ -46,10 +46,14 @@ def down(*, home: Path) -> int:
     found = read_json(layout.sockets / "processes.json") or {}
     pid = int(found.get("tree", {}).get("pid", 0))
     if not pid:
-        raise Fault("no_pid", f"A process holds {layout.lock}, and it is not known which.", fix=f"See: fuser {layout.lock}")
+        raise Fault(
+            "no_pid", f"A process holds {layout.lock}, and it is not known which.", fix=f"See: fuser {layout.lock}"
+        )
     os.kill(pid, signal.SIGTERM)
     if not _wait_for(lambda: not _locked(layout), SystemClock(), _STOP_SECONDS):
-        raise Fault("not_stopped", f"Process {pid} still holds the home after {_STOP_SECONDS:.0f} s.", fix=f"kill -9 {pid}")
+        raise Fault(
+            "not_stopped", f"Process {pid} still holds the home after {_STOP_SECONDS:.0f} s.", fix=f"kill -9 {pid}"
+        )
     sys.stderr.write(f"Stopped the server of {home}.\n")
     return 0
 
@@ -80,7 +84,7 @@ def worker(*, home: Path) -> int:
     if not Layout(home).worker_socket.exists():
         raise Refused("not_running", f"No server runs in {home}.", fix="Start it: baray up --detach")
     argv = [sys.executable, "-m", "baray.app", "worker", "--home", str(home), "--slots", str(settings.slots)]
-    return subprocess.run(argv, check=False, env=child_environment()).returncode  # noqa: S603 - our own argv
+    return subprocess.run(argv, check=False, env=child_environment()).returncode
 
 
 def migrate(*, home: Path) -> int:
@@ -88,14 +92,16 @@ def migrate(*, home: Path) -> int:
     if _locked(Layout(home)):
         raise Refused("home_in_use", f"The home {home} is running.", fix="Stop it first: baray down", status=409)
     argv = [sys.executable, "-m", "baray.app", "migrate", "--home", str(home)]
-    return subprocess.run(argv, check=False, env=child_environment()).returncode  # noqa: S603 - our own argv
+    return subprocess.run(argv, check=False, env=child_environment()).returncode
 
 
 def ledger_verify(*, home: Path, bundle: str | None, heads: list[str], as_json: bool = False) -> int:
     """Check a home, or a bundle, without any server; exit code 1 where something is damaged."""
     if bundle is not None:
         if not Path(bundle).exists():
-            raise Refused("no_such_file", f"There is no file {bundle}.", fix="Name a .baray-proof or an exported ledger.")
+            raise Refused(
+                "no_such_file", f"There is no file {bundle}.", fix="Name a .baray-proof or an exported ledger."
+            )
         report = verify_bundle(Path(bundle))
     else:
         if not Layout(home).database.exists():
@@ -119,7 +125,9 @@ def text_filter(name: str, options: dict[str, Any], source: TextIO, target: Text
     as_json = bool(options.pop("json", False))
     fold = str(options.pop("fold_coeng_da", "false")).lower() in {"true", "yes", "1"}
     if options:
-        raise Refused("bad_option", f"There is no option '{next(iter(options))}'.", fix="normalise has fold_coeng_da=true.")
+        raise Refused(
+            "bad_option", f"There is no option '{next(iter(options))}'.", fix="normalise has fold_coeng_da=true."
+        )
     results = []
     for line in source:
         text = line.rstrip("\n")
@@ -151,18 +159,31 @@ def _detach(home: Path, clock: Clock, arguments: list[str]) -> int:
     layout = Layout(home)
     layout.make()
     if _locked(layout):
-        raise Refused("home_in_use", f"The home {home} is running already.", fix="Use it as it is, or stop it: baray down", status=409)
+        raise Refused(
+            "home_in_use",
+            f"The home {home} is running already.",
+            fix="Use it as it is, or stop it: baray down",
+            status=409,
+        )
     layout.endpoint.unlink(missing_ok=True)
     argv = [sys.executable, "-m", "baray", "up", "--home", str(home), *arguments]
     with (layout.logs / "up.log").open("wb") as log:
-        process = subprocess.Popen(  # noqa: S603 - our own argv
-            argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, env=child_environment(), cwd="/"
+        process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=child_environment(),
+            cwd="/",
         )
     if not _wait_for(lambda: layout.endpoint.exists() or process.poll() is not None, clock, START_SECONDS):
         process.terminate()
         raise Fault("not_started", f"The server did not answer within {START_SECONDS:.0f} s.", fix=f"See {layout.logs}")
     if process.poll() is not None and not layout.endpoint.exists():
-        raise Fault("not_started", (layout.logs / "up.log").read_text(errors="replace").strip() or "The server ended at once.")
+        raise Fault(
+            "not_started", (layout.logs / "up.log").read_text(errors="replace").strip() or "The server ended at once."
+        )
     endpoint = read_json(layout.endpoint)
     assert endpoint is not None
     _announce(endpoint, home)

@@ -66,14 +66,14 @@ class Control:
     def push(self) -> None:
         """Write the router's snapshot anew."""
         with self._snapshot_lock:
-            snapshot = self.site.store.read(lambda tx: serve.snapshot(tx, self.site))
             control = hashlib.sha256(self._key.encode()).hexdigest()
-            write_json(self.layout.routes, snapshot | {"control": control}, mode=0o600)
+            snapshot = self.site.store.read(lambda tx: serve.snapshot(tx, self.site, control=control))
+            write_json(self.layout.routes, snapshot, mode=0o600)
 
     def ingest(self) -> int:
         """Take receipts that wait in the spool; returns how many."""
         with self._ingest_lock:
-            return serve.ingest(self.site, self.layout.spool)
+            return serve.ingest(self.site, self.layout.spool).answers
 
     def house(self) -> web.House:
         """What the web needs."""
@@ -112,7 +112,7 @@ class Control:
                     self.bell.ring()
                 self.ingest()
                 self._leave_if_idle()
-            except Exception:
+            except Exception:  # noqa: BLE001 - a loop that must outlive its errors: recorded, and tried again
                 _LOG.exception("upkeep failed; trying again")
 
     def close(self) -> None:
@@ -157,7 +157,9 @@ def run_control(home: Path, options: ControlOptions) -> None:
 async def _serve(control: Control, listener: socket.socket) -> None:
     anyio.to_thread.current_default_thread_limiter().total_tokens = 32
     app = web.make_app(control.house())
-    public = uvicorn.Server(uvicorn.Config(app, loop="uvloop", http="httptools", log_level="warning", timeout_keep_alive=30))
+    public = uvicorn.Server(
+        uvicorn.Config(app, loop="uvloop", http="httptools", log_level="warning", timeout_keep_alive=30)
+    )
     workers = uvicorn.Server(
         uvicorn.Config(
             _worker_app(control),
@@ -229,7 +231,9 @@ def _listen(layout: Layout, options: ControlOptions) -> socket.socket:
         listener.bind((options.host, port))
     except OSError as error:
         fix = "Stop what uses it, or choose another: baray up --port 0"
-        raise Refused("port_in_use", f"Port {port} of {options.host} cannot be used: {error.strerror}.", fix=fix) from error
+        raise Refused(
+            "port_in_use", f"Port {port} of {options.host} cannot be used: {error.strerror}.", fix=fix
+        ) from error
     listener.listen(512)
     return listener
 

@@ -30,7 +30,9 @@ def _row(name: str, state: str, found: str, fix: str = "") -> dict[str, str]:
 
 
 def _python() -> dict[str, str]:
-    return _row("python", "ok", f"{platform.python_version()} at {sys.executable}, {platform.machine()}, {os.cpu_count()} cores")
+    return _row(
+        "python", "ok", f"{platform.python_version()} at {sys.executable}, {platform.machine()}, {os.cpu_count()} cores"
+    )
 
 
 def _disk(settings: Settings) -> dict[str, str]:
@@ -39,12 +41,22 @@ def _disk(settings: Settings) -> dict[str, str]:
         place = place.parent
     free = shutil.disk_usage(place).free
     state = "ok" if free > _LOW_DISK else "limited"
-    return _row("disk", state, f"{format_bytes(free)} free for {settings.home}", "Free some space: Baray refuses writes on a full disk.")
+    return _row(
+        "disk",
+        state,
+        f"{format_bytes(free)} free for {settings.home}",
+        "Free some space: Baray refuses writes on a full disk.",
+    )
 
 
 def _user() -> dict[str, str]:
     if os.geteuid() != 0:
-        return _row("system user", "limited", "not started as root: one tenant, soft limits", "Start as root for several tenants.")
+        return _row(
+            "system user",
+            "limited",
+            "not started as root: one tenant, soft limits",
+            "Start as root for several tenants.",
+        )
     try:
         pwd.getpwnam(SYSTEM_USER)
     except KeyError:
@@ -60,7 +72,12 @@ def _sandbox() -> list[dict[str, str]]:
     state = "ok" if report.tier == "A" else "missing"
     sandbox = _row("sandbox", state, found if state == "ok" else report.missing, report.fix)
     hard = report.limits not in ("", "none", "soft")
-    limits = _row("limits", "ok" if hard else "limited", report.limits or "soft", "Start as root, or delegate a cgroup, for hard limits.")
+    limits = _row(
+        "limits",
+        "ok" if hard else "limited",
+        report.limits or "soft",
+        "Start as root, or delegate a cgroup, for hard limits.",
+    )
     return [sandbox, limits]
 
 
@@ -69,22 +86,36 @@ def _ocr() -> dict[str, str]:
     fix = "apt-get install -y tesseract-ocr tesseract-ocr-khm"
     if program is None:
         return _row("scans", "limited", "no tesseract: scans are refused", fix)
-    listed = subprocess.run([program, "--list-langs"], capture_output=True, text=True, check=False).stdout.split()  # noqa: S603
+    listed = subprocess.run([program, "--list-langs"], capture_output=True, text=True, check=False).stdout.split()
     missing = [name for name in ("khm", "eng") if name not in listed]
     return _row("scans", "limited" if missing else "ok", f"tesseract, languages {' '.join(listed[-8:])}", fix)
 
 
 def _fonts() -> dict[str, str]:
     program = shutil.which("fc-list")
-    found = subprocess.run([program, ":lang=km", "family"], capture_output=True, text=True, check=False).stdout if program else ""  # noqa: S603
+    found = (
+        subprocess.run([program, ":lang=km", "family"], capture_output=True, text=True, check=False).stdout
+        if program
+        else ""
+    )
     names = sorted({line.split(",")[0] for line in found.splitlines()})
     state = "ok" if names else "limited"
-    return _row("khmer fonts", state, ", ".join(names[:3]) or "none found; readers' own fonts are used", "apt-get install -y fonts-khmeros")
+    return _row(
+        "khmer fonts",
+        state,
+        ", ".join(names[:3]) or "none found; readers' own fonts are used",
+        "apt-get install -y fonts-khmeros",
+    )
 
 
 def _compiler() -> dict[str, str]:
     program = shutil.which("cc") or shutil.which("gcc")
-    return _row("compiler", "ok" if program else "limited", program or "none: long training runs are not compiled", "apt-get install -y gcc")
+    return _row(
+        "compiler",
+        "ok" if program else "limited",
+        program or "none: long training runs are not compiled",
+        "apt-get install -y gcc",
+    )
 
 
 def _gpu() -> dict[str, str]:
@@ -92,11 +123,20 @@ def _gpu() -> dict[str, str]:
     if program is None:
         return _row("gpu", "ok", "none: everything here runs on processors")
     asked = [program, "--query-gpu=name,memory.total", "--format=csv,noheader"]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
-    return _row("gpu", "ok" if done.returncode == 0 else "limited", (done.stdout or done.stderr).strip(), "Check the driver: nvidia-smi")
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return _row(
+        "gpu",
+        "ok" if done.returncode == 0 else "limited",
+        (done.stdout or done.stderr).strip(),
+        "Check the driver: nvidia-smi",
+    )
 
 
 def _parts() -> dict[str, str]:
-    missing = [name for name in ("polars", "pyarrow", "sklearn", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = [
+        name for name in ("polars", "pyarrow", "sklearn", "safetensors") if importlib.util.find_spec(name) is None
+    ]
     found = "all here" if not missing else f"missing {', '.join(missing)}"
-    return _row("data libraries", "missing" if missing else "ok", found, "Run scripts/demo or pip install 'baray[data,train]'.")
+    return _row(
+        "data libraries", "missing" if missing else "ok", found, "Run scripts/demo or pip install 'baray[data,train]'."
+    )

@@ -82,10 +82,13 @@ class Layout:
         """Create the directories. Raises Refused `bad_home` where that is not possible."""
         try:
             for path in (self.home, self.blobs, self.runs, self.spool, self.sockets, self.logs, self.keys):
-                path.mkdir(mode=0o755 if path in (self.home, self.runs) else 0o750, parents=True, exist_ok=True)
+                path.mkdir(parents=True, exist_ok=True)
+                # Others may pass through to a Run directory of their own, and see nothing on the way.
+                path.chmod(0o711 if path in (self.home, self.runs) else 0o700)
         except OSError as error:
-            raise Refused("bad_home", f"The home {self.home} cannot be made: {error.strerror}.", fix="Choose --home DIR.") from error
-        self.keys.chmod(0o700)
+            raise Refused(
+                "bad_home", f"The home {self.home} cannot be made: {error.strerror}.", fix="Choose --home DIR."
+            ) from error
 
 
 def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:  # noqa: ANN401 - any JSON value

@@ -20,7 +20,9 @@ class Setting:
 
 
 SETTINGS = (
-    Setting(name="BARAY_HOME", help="Directory of the home; default /var/lib/baray for root, else ~/.local/share/baray."),
+    Setting(
+        name="BARAY_HOME", help="Directory of the home; default /var/lib/baray for root, else ~/.local/share/baray."
+    ),
     Setting(name="BARAY_SERVER", help="Address of a server to use instead of the embedded one of BARAY_HOME."),
     Setting(name="BARAY_TOKEN", help="Token for BARAY_SERVER."),
     Setting(name="BARAY_LANG", help="Language of help and errors: km or en; default en."),
@@ -48,5 +50,16 @@ def read_settings(home: Path | None = None) -> Settings:
 
 def child_environment() -> dict[str, str]:
     """Environment of the home's processes: what Python needs, and nothing that holds a secret."""
-    kept = {"PATH", "LANG", "LC_ALL", "TZ", "TMPDIR", "HOME", "CI", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "SSL_CERT_FILE"}
+    kept = {
+        "PATH",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "TMPDIR",
+        "HOME",
+        "CI",
+        "PYTHONDONTWRITEBYTECODE",
+        "VIRTUAL_ENV",
+        "SSL_CERT_FILE",
+    }
     return {name: value for name, value in os.environ.items() if name in kept}

@@ -96,7 +96,14 @@ class Tree:
             self._run_once(["migrate", "--home", str(self.layout.home)])
             self._give_home()
             options = self._options
-            control = ["--host", options.host, "--port", str(options.port), "--idle-exit", str(options.idle_exit_seconds)]
+            control = [
+                "--host",
+                options.host,
+                "--port",
+                str(options.port),
+                "--idle-exit",
+                str(options.idle_exit_seconds),
+            ]
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")
             self._start("router", ["--host", options.host, "--port", str(options.router_port)], self.user)
@@ -117,7 +124,7 @@ class Tree:
         child.started, child.again_at = self._clock.monotonic(), 0.0
         log = (self.layout.logs / f"{child.name}.log").open("ab")
         with log:
-            child.process = subprocess.Popen(  # noqa: S603 - our own argv
+            child.process = subprocess.Popen(
                 child.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -151,7 +158,7 @@ class Tree:
 
     def _run_once(self, arguments: list[str]) -> None:
         argv = [sys.executable, "-m", "baray.app", *arguments]
-        done = subprocess.run(argv, env=child_environment(), capture_output=True, text=True, check=False)  # noqa: S603
+        done = subprocess.run(argv, env=child_environment(), capture_output=True, text=True, check=False)
         if done.returncode:
             raise Fault("not_started", f"{arguments[0]} failed: {done.stderr.strip()[-2000:]}")
 
@@ -172,7 +179,9 @@ class Tree:
             for child in self._children:
                 if child.process is not None and child.process.poll() is not None:
                     tail = (self.layout.logs / f"{child.name}.log").read_text(errors="replace")[-2000:].strip()
-                    raise Fault("not_started", f"{child.name} ended while starting: {tail.splitlines()[-1] if tail else ''}")
+                    raise Fault(
+                        "not_started", f"{child.name} ended while starting: {tail.splitlines()[-1] if tail else ''}"
+                    )
             if self._clock.monotonic() > deadline:
                 raise Fault("not_started", f"No {name} after {START_SECONDS:.0f} s.", fix=f"See {self.layout.logs}")
         raise Refused("stopped", "Stopped while starting.")
@@ -208,7 +217,10 @@ def _take_lock(path: Path) -> IO[str]:
     except OSError as error:
         file.close()
         raise Refused(
-            "home_in_use", f"The home {path.parent} is running already.", fix="Use it as it is, or stop it: baray down", status=409
+            "home_in_use",
+            f"The home {path.parent} is running already.",
+            fix="Use it as it is, or stop it: baray down",
+            status=409,
         ) from error
     return file
 
@@ -224,7 +236,9 @@ def _drop_to(layout: Layout) -> str | None:
     script = "import os, sys, baray.core; os.stat(sys.argv[1])"
     os.chown(layout.home, record.pw_uid, record.pw_gid)
     argv = [sys.executable, "-c", script, str(layout.lock)]
-    tried = subprocess.run(argv, capture_output=True, check=False, env=child_environment(), cwd="/", **_identity(SYSTEM_USER))  # noqa: S603
+    tried = subprocess.run(
+        argv, capture_output=True, check=False, env=child_environment(), cwd="/", **_identity(SYSTEM_USER)
+    )
     if tried.returncode == 0:
         return SYSTEM_USER
     os.chown(layout.home, 0, 0)

@@ -173,7 +173,9 @@ def run_row(tx: Tx, run_id: str) -> Any:  # noqa: ANN401 - a row
     """What lineage shows of a Run."""
     run = schema.run
     return tx.execute(
-        select(run.c.id, run.c.project_id, run.c.name, run.c.kind, run.c.label, run.c.memo_key).where(run.c.id == run_id)
+        select(run.c.id, run.c.project_id, run.c.name, run.c.kind, run.c.label, run.c.memo_key).where(
+            run.c.id == run_id
+        )
     ).first()
 
 

@@ -85,12 +85,12 @@ class DiskBlobs:
                     f"The bytes sent have sha256:{hasher.hexdigest()}, not {expected}.",
                     fix="Send the file again.",
                 )
-            os.chmod(name, 0o444)
+            Path(name).chmod(0o444)
             self._own(Path(name))
             if not target.parent.exists():
                 target.parent.mkdir(exist_ok=True)
                 self._own(target.parent)
-            os.rename(name, target)
+            Path(name).rename(target)
         except BaseException:
             Path(name).unlink(missing_ok=True)
             raise

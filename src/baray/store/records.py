@@ -209,7 +209,7 @@ def _run_action(tx: Tx, action: _Action) -> None:
     tx.hot("SAVEPOINT action")
     try:
         action.value = action.fn(tx)
-    except BaseException as error:  # noqa: BLE001 - the error is the caller's: handed over, not swallowed
+    except BaseException as error:
         action.error = error
         # SQLite itself rolls back the whole transaction on some errors (disk full): then the group is lost, not one action.
         if not _in_transaction(tx):

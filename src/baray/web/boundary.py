@@ -52,7 +52,9 @@ def caller(request: Request, project: str = "") -> Caller:
     """The caller of a request. Raises Refused 401 without credentials, NotFound for a project that is not theirs."""
     actor = cast("Actor | None", getattr(request.state, "actor", None))
     if actor is None:
-        raise Refused("not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401)
+        raise Refused(
+            "not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401
+        )
 
     def load(tx: Tx) -> Caller:
         name = project or house_of(request).default_project
@@ -100,9 +102,11 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
         response = await call_next(request)
     except BarayError as error:
         return _answer_error(request, error)
-    except Exception:
+    except Exception:  # noqa: BLE001 - the web's error boundary: recorded, and the server goes on
         _LOG.exception("%s %s failed", request.method, request.url.path)
-        return problem(Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log"))
+        return problem(
+            Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log")
+        )
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cache-Control", "no-store")
@@ -119,7 +123,9 @@ def _check_origin(request: Request) -> None:
     host = (urlsplit("//" + request.headers.get("host", "")).hostname or "").lower()
     hosts = house_of(request).hosts  # empty behind a proxy, which checks Host itself
     if hosts and host not in hosts:
-        raise Refused("bad_host", f"'{host}' is not a name of this server.", fix="Use the address that baray status shows.")
+        raise Refused(
+            "bad_host", f"'{host}' is not a name of this server.", fix="Use the address that baray status shows."
+        )
     if request.method in _SAFE_METHODS or "authorization" in request.headers:
         return
     origin = request.headers.get("origin")
@@ -136,7 +142,9 @@ async def _identify(request: Request) -> None:
     path = request.url.path
     if not secret:
         if not path.startswith(_OPEN_PATHS):
-            raise Refused("not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401)
+            raise Refused(
+                "not_signed_in", "This needs an account.", fix="Send a token, or sign in: baray login", status=401
+            )
         return
     site = site_of(request)
     try:

@@ -42,9 +42,10 @@ class ReaderChild:
 
     def _exchange(self, question: str) -> str:
         if self._process is None or self._process.poll() is not None:
-            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
+            self._process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         process = self._process
-        assert process.stdin is not None and process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
             process.stdin.write(question + "\n")
             process.stdin.flush()

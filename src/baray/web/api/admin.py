@@ -154,13 +154,9 @@ def post_user(request: Request, who: Who, body: ActorBody) -> dict[str, Any]:
     def make(tx: Tx) -> str:
         allow(tx, site, who, "actor.change", f"actor:{body.name}", body.clearance)
         clearance = parse_label(body.clearance)
-        actor_id = access.create_actor(
-            tx, site, name=body.name, kind=body.kind, clearance=clearance, by=who.actor.id
-        )
+        actor_id = access.create_actor(tx, site, name=body.name, kind=body.kind, clearance=clearance, by=who.actor.id)
         if body.role:
-            access.set_member(
-                tx, site, project_id=who.project_id, actor_id=actor_id, role=body.role, by=who.actor.id
-            )
+            access.set_member(tx, site, project_id=who.project_id, actor_id=actor_id, role=body.role, by=who.actor.id)
         return actor_id
 
     actor_id = site.store.write(make)

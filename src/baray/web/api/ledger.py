@@ -122,7 +122,7 @@ def proof(request: Request, who: Who, ref: str) -> Response:
     site = site_of(request)
     parsed = parse_ref(ref)
     if parsed.kind == "answer":
-        house_of(request).ingest()
+        services.await_answer(request, parsed.name)
 
     def read(tx: Tx) -> bytes:
         what, attached = _attachment(tx, request, who, parsed)

@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from baray import runs
-from baray.access import cleared, join, parse_label
+from baray.access import Label, cleared, join, parse_label
 from baray.catalog import VersionRow, resolve
 from baray.core import NotFound, Refused, check_name, iso_time, parse_bytes, parse_ref, parse_seconds
 from baray.store import Tx
@@ -67,7 +67,7 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
 
     def submit(tx: Tx) -> runs.Run:
         inputs = {text: _input(tx, request, who, text, None) for text in body.inputs}
-        label = _label_of(who, inputs, body.expect_label)
+        label = _label_of(who, inputs, "")
         allow(tx, site, who, "run.submit", f"project:{who.project}", str(label))
         named = {version.name: version for version in inputs.values()}
         if len(named) != len(inputs):
@@ -86,6 +86,7 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
                 outputs=tuple(body.outputs),
                 resources=resources,
                 label=label,
+                expect_label=parse_label(body.expect_label) if body.expect_label else None,
                 output_label_rule="join",
                 priority=body.priority,
                 max_attempts=body.max_attempts,
@@ -197,7 +198,7 @@ def _submit_recipe(
 
     def submit(tx: Tx) -> runs.Run:
         inputs = {name: _input(tx, request, who, text, wanted) for name, (wanted, text) in named.items()}
-        label = join([_label_of(who, inputs, body.expect_label), *([parse_label(body.label)] if body.label else [])])
+        label = _label_of(who, inputs, body.label)
         allow(tx, site, who, "run.submit", f"{kind}:{body.name}", str(label))
         return runs.submit(
             tx,
@@ -213,6 +214,7 @@ def _submit_recipe(
                 inputs=inputs,
                 resources={"cpus": 1, "memory_bytes": parse_bytes(body.memory), "time_seconds": 86400.0, "gpus": 0},
                 label=label,
+                expect_label=parse_label(body.expect_label) if body.expect_label else None,
                 output_label_rule=recipe["output_label_rule"],
                 max_attempts=3,
             ),
@@ -227,17 +229,12 @@ def _input(tx: Tx, request: Request, who: Caller, text: str, kind: str | None) -
     return version
 
 
-def _label_of(who: Caller, inputs: dict[str, VersionRow], expected: str) -> Any:  # noqa: ANN401 - a Label
-    # Without inputs a Run still carries its project's default: what a person types in is not public by itself.
-    label = join([parse_label(version.label) for version in inputs.values()]) if inputs else parse_label(who.label)
-    if expected and parse_label(expected) != label:
-        raise Refused(
-            "unexpected_label",
-            f"The result would be '{label}', not '{parse_label(expected)}'.",
-            fix="See which input raises it: baray label show REF",
-            status=409,
-        )
-    return label
+def _label_of(who: Caller, inputs: dict[str, VersionRow], asked: str) -> Label:
+    """The least label of a Run, which `runs` joins with its inputs'.
+
+    Without inputs it is the project's default: what a person types in is not public by itself.
+    """
+    return join(([parse_label(asked)] if asked else []) + ([] if inputs else [parse_label(who.label)]))
 
 
 def _ring(request: Request, who: Caller, run: runs.Run) -> dict[str, Any]:

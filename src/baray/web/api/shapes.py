@@ -97,6 +97,8 @@ class ServiceBody(Body):
     model: str = ""
     audience: list[str] = Field(default_factory=lambda: ["project"], max_length=1000)
     title: str = ""
+    office: str = Field(default="", max_length=500)
+    examples: list[str] = Field(default_factory=list, max_length=5)
 
 
 class AskBody(Body):

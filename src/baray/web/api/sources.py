@@ -123,7 +123,11 @@ def get_report(request: Request, who: Who, name: str) -> dict[str, Any]:
 
 @router.get("/datasets/{name}/rows")
 def get_rows(
-    request: Request, who: Who, name: str, n: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 20, offset: Annotated[int, Query(ge=0)] = 0
+    request: Request,
+    who: Who,
+    name: str,
+    n: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 20,
+    offset: Annotated[int, Query(ge=0)] = 0,
 ) -> dict[str, Any]:
     """Sample rows of a Dataset that the caller is cleared for."""
     return _ask_reader(request, who, name, {"op": "rows", "n": n, "offset": offset})
@@ -154,7 +158,13 @@ def get_file(request: Request, who: Who, plural: str, name: str, path: str) -> R
             if file.path == path and _may_see(who, file.label):
                 facts = {"digest": file.digest}
                 site.ledger.append(
-                    tx, "export.done", actor=who.actor.id, subject=version.id, project=who.project_id, label=file.label, facts=facts
+                    tx,
+                    "export.done",
+                    actor=who.actor.id,
+                    subject=version.id,
+                    project=who.project_id,
+                    label=file.label,
+                    facts=facts,
                 )
                 return file.digest
         raise NotFound("file", path)
@@ -178,7 +188,9 @@ def _ask_reader(request: Request, who: Caller, name: str, question: dict[str, An
         return [str(site.blobs.path(file.digest)) for file in files if file.path.startswith(folder)]
 
     levels = str(who.actor.clearance)
-    return house_of(request).reader.ask(question | {"paths": site.store.read(read), "clearance": levels, "projects": sorted(who.actor.projects)})
+    return house_of(request).reader.ask(
+        question | {"paths": site.store.read(read), "clearance": levels, "projects": sorted(who.actor.projects)}
+    )
 
 
 def _file(request: Request, who: Caller, kind: str, name: str, path: str) -> Any:  # noqa: ANN401 - a Path
@@ -202,4 +214,3 @@ def _kind(plural: str) -> str:
 
 def _may_see(who: Caller, label: str) -> bool:
     return cleared(parse_label(label), who.actor.clearance, who.actor.projects)
-

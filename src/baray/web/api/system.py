@@ -11,6 +11,7 @@ from baray import __version__, catalog, ledger, runs
 from baray.access import cleared, parse_label
 from baray.core import Ref, Refused, parse_ref
 from baray.store import Tx
+from baray.web.api import services
 from baray.web.boundary import Caller, caller, house_of, site_of
 
 router = APIRouter(tags=["system"])
@@ -53,7 +54,9 @@ def status(request: Request, who: Who) -> dict[str, Any]:
     house, site = house_of(request), site_of(request)
 
     def read(tx: Tx) -> dict[str, Any]:
-        counts = {kind: len(catalog.newest(tx, who.project_id, kind)) for kind in ("source", "dataset", "index", "model")}
+        counts = {
+            kind: len(catalog.newest(tx, who.project_id, kind)) for kind in ("source", "dataset", "index", "model")
+        }
         return {"counts": counts, "runs": runs.counts(tx, who.project_id), "entries": site.ledger.size(tx)}
 
     found = site.store.read(read)
@@ -65,7 +68,9 @@ def warnings(request: Request) -> list[str]:
     site = site_of(request)
     found = []
     if not site.store.read(ledger.witnesses):
-        found.append("No outside witness holds this ledger's head: a rollback could not be seen. See: baray ledger witness add")
+        found.append(
+            "No outside witness holds this ledger's head: a rollback could not be seen. See: baray ledger witness add"
+        )
     if not house_of(request).router_url():
         found.append("The router is not up.")
     return found
@@ -88,7 +93,7 @@ def lineage(request: Request, who: Who, ref: str) -> dict[str, Any]:
 def lineage_of(request: Request, who: Caller, ref: Ref) -> dict[str, Any]:
     """The lineage graph that the caller may see."""
     if ref.kind == "answer":
-        house_of(request).ingest()
+        services.await_answer(request, ref.name)
 
     def readable(label: str) -> bool:
         return cleared(parse_label(label), who.actor.clearance, who.actor.projects)

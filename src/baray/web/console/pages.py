@@ -6,8 +6,10 @@ import json
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import parse_qs
 
-from fastapi import APIRouter, Depends, Form, Request
+import anyio.to_thread
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -27,6 +29,7 @@ from baray.web.console.strings import translate
 router = APIRouter(tags=["console"])
 Who = Annotated[Caller, Depends(caller)]
 LANGUAGE_COOKIE = "baray_lang"
+MAX_FORM = 4096  # bytes
 _PAGES = Environment(
     loader=FileSystemLoader(Path(__file__).parent / "templates"),
     autoescape=True,
@@ -62,10 +65,15 @@ def sign_in_page(request: Request, link: str = "") -> Response:
 
 
 @router.post("/sign-in")
-def sign_in(request: Request, link: Annotated[str, Form()]) -> Response:
+async def sign_in(request: Request) -> Response:
     """Turn the link into a session."""
+    form = parse_qs((await request.body())[:MAX_FORM].decode("utf-8", errors="replace"))
+    return await anyio.to_thread.run_sync(_sign_in, request, form.get("link", [""])[0].strip())
+
+
+def _sign_in(request: Request, link: str) -> Response:
     site = site_of(request)
-    secret = site.store.write(lambda tx: access.redeem_link(tx, site, link.strip()))
+    secret = site.store.write(lambda tx: access.redeem_link(tx, site, link))
     response = RedirectResponse("/", status_code=303)
     secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
     response.set_cookie(
@@ -92,13 +100,15 @@ def home(request: Request, who: Who) -> Response:
     found = system_api.status(request, who)
     recent = run_api.list_runs(request, who, limit=8)["items"]
     desks = service_api.get_services(request, who)["items"]
-    return render(request, "home.html", who=who, status=found, runs=recent, services=desks, head=_head(request))
+    return render(request, "home.html", who=who, house=found, runs=recent, services=desks, head=_head(request))
 
 
 @router.get("/datasets")
 def datasets(request: Request, who: Who) -> Response:
     """All Datasets and the Sources they are made of."""
-    found = {plural: source_api.get_versions(request, who, plural)["items"] for plural in ("datasets", "sources", "indexes")}
+    found = {
+        plural: source_api.get_versions(request, who, plural)["items"] for plural in ("datasets", "sources", "indexes")
+    }
     return render(request, "datasets.html", who=who, **found)
 
 
@@ -134,7 +144,9 @@ def model(request: Request, who: Who, name: str) -> Response:
 def all_runs(request: Request, who: Who, state: str = "", after: str = "") -> Response:
     """Runs, newest first."""
     found = run_api.list_runs(request, who, state=state, after=after, limit=50)
-    return render(request, "runs.html", who=who, runs=found["items"], following=found["next"], state=state, states=runs.STATES)
+    return render(
+        request, "runs.html", who=who, runs=found["items"], following=found["next"], state=state, states=runs.STATES
+    )
 
 
 @router.get("/runs/{run_id}")
@@ -142,7 +154,9 @@ def one_run(request: Request, who: Who, run_id: str) -> Response:
     """One Run with its live log."""
     run = run_api.get_run(request, who, run_id)
     log = run_api.get_log(request, who, run_id)
-    return render(request, "run.html", who=who, run=run, log=log, spec=json.dumps(run["spec"], indent=2, ensure_ascii=False))
+    return render(
+        request, "run.html", who=who, run=run, log=log, spec=json.dumps(run["spec"], indent=2, ensure_ascii=False)
+    )
 
 
 @router.post("/runs/{run_id}/cancel")
@@ -193,5 +207,3 @@ def ledger(request: Request, who: Who, before: int = 1 << 62) -> Response:
 
 def _head(request: Request) -> dict[str, Any]:
     return ledger_api.head_json(request)
-
-

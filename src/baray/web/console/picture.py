@@ -22,7 +22,11 @@ def lineage_svg(graph: dict[str, Any]) -> str:
     height = _MARGIN * 2 + max(min(len(column), _MAX_IN_COLUMN) for column in columns) * (_HEIGHT + _GAP_Y) - _GAP_Y
     parts = [f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" class="lineage">']
     parts.append("<title>Lineage</title>")
-    parts += [_arrow(places[edge["child"]], places[edge["parent"]]) for edge in graph["edges"] if {edge["child"], edge["parent"]} <= places.keys()]
+    parts += [
+        _arrow(places[edge["child"]], places[edge["parent"]])
+        for edge in graph["edges"]
+        if {edge["child"], edge["parent"]} <= places.keys()
+    ]
     parts += [_box(nodes[node_id], place) for node_id, place in places.items()]
     return "".join([*parts, "</svg>"])
 
@@ -58,7 +62,7 @@ def _box(node: dict[str, Any], place: tuple[int, int]) -> str:
     kind = escape(str(node["kind"]))
     return (
         f'<a href="/lineage?ref={escape(str(node["ref"]), quote=True)}"><g class="node {kind}">'
-        f'<title>{escape(str(node["ref"]))} {escape(title)}</title>'
+        f"<title>{escape(str(node['ref']))} {escape(title)}</title>"
         f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="8"/>'
         f'<text x="{x + 12}" y="{y + 21}" class="kind">{kind} · {escape(str(node["label"]))}</text>'
         f'<text x="{x + 12}" y="{y + 42}">{escape(shown)}</text></g></a>'

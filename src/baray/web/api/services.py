@@ -1,0 +1,232 @@
+"""Routes of Services and Answers: make, revise, stop, ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import time
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+
+from baray import serve
+from baray.access import cleared, parse_label
+from baray.catalog import resolve
+from baray.core import Fault, NotFound, Refused, iso_time, parse_ref
+from baray.store import Tx
+from baray.web.api.shapes import AskBody, ServiceBody
+from baray.web.boundary import Caller, allow, caller, house_of, site_of
+
+router = APIRouter(tags=["services"])
+Who = Annotated[Caller, Depends(caller)]
+ROUTER_SECONDS = 10.0
+_INGEST_TRIES = 40
+_INGEST_PAUSE_SECONDS = 0.1
+
+
+@router.post("/services", status_code=201)
+def put_service(request: Request, who: Who, body: ServiceBody, response: Response) -> dict[str, Any]:
+    """Make a Service, or give it its next Revision; the same again changes nothing (status 200)."""
+    site = site_of(request)
+    if not (body.index if body.kind == "desk" else body.model):
+        needed = "index" if body.kind == "desk" else "model"
+        raise Refused("bad_request", f"A {body.kind} needs '{needed}': the ref of what it answers from.")
+
+    def write(tx: Tx) -> tuple[serve.Service, bool]:
+        kind = "index" if body.kind == "desk" else "model"
+        artefact = resolve(tx, who.project_id, parse_ref(body.index or body.model, kind=kind))
+        allow(tx, site, who, "read", f"{kind}:{artefact.name}", artefact.label)
+        public = "public" in body.audience
+        allow(tx, site, who, "service.publish" if public else "service.change", f"service:{body.name}", artefact.label)
+        known = {service.name: service.revision_id for service in serve.list_services(tx, who.project_id)}
+        put = serve.create_desk if body.kind == "desk" else serve.deploy_model
+        asked = serve.ServiceRequest(
+            project_id=who.project_id,
+            actor_id=who.actor.id,
+            kind=body.kind,
+            name=body.name,
+            title=body.title,
+            artefact=artefact,
+            audience=tuple(body.audience),
+            office=body.office or None,
+            examples=tuple(body.examples),
+        )
+        service = put(tx, site, asked)
+        return service, known.get(service.name) == service.revision_id
+
+    service, reused = site.store.write(write)
+    house_of(request).push()
+    response.status_code = 200 if reused else 201
+    return service_json(request, service) | {"reused": reused}
+
+
+@router.get("/services")
+def get_services(request: Request, who: Who) -> dict[str, Any]:
+    """The Services of a project that the caller may know of."""
+    found = site_of(request).store.read(lambda tx: serve.list_services(tx, who.project_id))
+    return {"items": [service_json(request, one) for one in found if _may_know(who, one)], "next": None}
+
+
+@router.get("/services/{name}")
+def get_service(request: Request, who: Who, name: str) -> dict[str, Any]:
+    """One Service with its Revisions."""
+    service = _find(request, who, name)
+    revisions = site_of(request).store.read(lambda tx: serve.list_revisions(tx, service))
+    shown = [row | {"created": iso_time(row["created"])} for row in revisions if _cleared(who, row["label"])]
+    return service_json(request, service) | {"revisions": shown}
+
+
+@router.post("/services/{name}/stop")
+def stop_service(request: Request, who: Who, name: str) -> dict[str, Any]:
+    """Stop answering at a name; its Revisions and Answers stay."""
+    site = site_of(request)
+    service = _find(request, who, name)
+
+    def write(tx: Tx) -> serve.Service:
+        allow(tx, site, who, "service.change", f"service:{name}")
+        return serve.stop_service(tx, site, service, actor_id=who.actor.id)
+
+    stopped = site.store.write(write)
+    house_of(request).push()
+    return service_json(request, stopped)
+
+
+@router.post("/services/{name}/ask")
+def ask(request: Request, who: Who, name: str, body: AskBody) -> dict[str, Any]:
+    """Ask a Desk, as oneself, as the public, or (owners) as another actor."""
+    site = site_of(request)
+    as_name = body.as_ or who.actor.name
+    if as_name not in (who.actor.name, "public"):
+        site.store.read(lambda tx: allow(tx, site, who, "impersonate", f"actor:{as_name}"))
+    asked: dict[str, Any] = {"model": f"{who.project}/{name}", "question": body.question, "as": as_name}
+    if body.language:
+        asked["language"] = body.language
+    return _ask_router(request, "/v1/answers", asked)
+
+
+@router.get("/services/{name}/answers")
+def get_answers(
+    request: Request,
+    who: Who,
+    name: str,
+    outcome: str = "",
+    after: str = "",
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> dict[str, Any]:
+    """What was asked and answered, newest first; questions are kept without personal numbers."""
+    service = _find(request, who, name)
+    house_of(request).ingest()
+    found = site_of(request).store.read(
+        lambda tx: serve.list_answers(tx, service.id, outcome=outcome or None, after=after or None, limit=limit)
+    )
+    items = [_answer_json(row) for row in found if _cleared(who, row["label"])]
+    return {"items": items, "next": found[-1]["id"] if len(found) == limit else None}
+
+
+@router.get("/answers/{answer_id}")
+def get_answer(request: Request, who: Who, answer_id: str) -> dict[str, Any]:
+    """One Answer with its citations."""
+    name = answer_id.removeprefix("answer:")
+    await_answer(request, name)
+    return _answer_json(site_of(request).store.read(lambda tx: _readable_answer(tx, request, who, name)))
+
+
+@router.get("/usage")
+def get_usage(
+    request: Request, who: Who, by: Annotated[str, Query(pattern="^(service|project|key)$")] = "service"
+) -> dict[str, Any]:
+    """Requests and milliseconds by Service, key or project."""
+    house_of(request).ingest()
+    rows = site_of(request).store.read(lambda tx: serve.usage(tx, who.project_id, by=by))
+    return {"items": rows, "next": None}
+
+
+def receipt_bytes(tx: Tx, request: Request, who: Caller, answer_id: str) -> bytes:
+    """The canonical bytes of an Answer's receipt, for a proof."""
+    return serve.receipt_of(_readable_answer(tx, request, who, answer_id)).canonical()
+
+
+def await_answer(request: Request, answer_id: str) -> None:
+    """Wait until the router's spool has brought an Answer, at most four seconds."""
+    site = site_of(request)
+    for _ in range(_INGEST_TRIES):
+        house_of(request).ingest()
+        try:
+            site.store.read(lambda tx: serve.get_answer(tx, answer_id))
+        except NotFound:
+            time.sleep(_INGEST_PAUSE_SECONDS)
+        else:
+            return
+
+
+def service_json(request: Request, service: serve.Service) -> dict[str, Any]:
+    """A Service as the API shows it."""
+    home = house_of(request)
+    page = f"{home.router_url()}/desk/" + (
+        service.name if service.project == home.default_project else f"{service.project}/{service.name}"
+    )
+    return {
+        "id": service.id,
+        "ref": service.ref,
+        "name": service.name,
+        "title": service.title,
+        "kind": service.kind,
+        "state": service.state,
+        "label": service.label,
+        "audience": list(service.audience),
+        "revision": service.revision,
+        "revision_id": service.revision_id,
+        "artefact": service.spec.get("artefact"),
+        "created": iso_time(service.created),
+        "url": page if service.kind == "desk" and home.router_url() else None,
+    }
+
+
+def _ask_router(request: Request, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    """One question to the router, on behalf of an actor that control has authenticated."""
+    house = house_of(request)
+    address = urlsplit(house.router_url())
+    connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ROUTER_SECONDS)
+    headers = {"Authorization": f"Bearer {house.control_key}", "Content-Type": "application/json"}
+    try:
+        connection.request("POST", path, json.dumps(body).encode(), headers)
+        response = connection.getresponse()
+        status, answer = response.status, json.loads(response.read())
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise Fault("router_down", f"The router does not answer: {error}.", fix="Try again in a second.", status=503) from error
+    finally:
+        connection.close()
+    if status != 200:
+        raise Refused(answer.get("code", "refused"), answer.get("detail", "Refused."), fix=answer.get("fix", ""), status=status)
+    assert isinstance(answer, dict)
+    return answer
+
+
+def _find(request: Request, who: Caller, name: str) -> serve.Service:
+    site = site_of(request)
+    service = site.store.read(lambda tx: serve.get_service(tx, who.project_id, name))
+    if not _may_know(who, service):
+        raise NotFound("service", name, fix="See what there is: baray service list")
+    return service
+
+
+def _may_know(who: Caller, service: serve.Service) -> bool:
+    """A desk is gated per Document, so its existence is known to its project; a model's to those cleared for it."""
+    return service.kind == "desk" or _cleared(who, service.label)
+
+
+def _cleared(who: Caller, label: str) -> bool:
+    return cleared(parse_label(label), who.actor.clearance, who.actor.projects)
+
+
+def _readable_answer(tx: Tx, request: Request, who: Caller, answer_id: str) -> dict[str, Any]:
+    answer = serve.get_answer(tx, answer_id)
+    if answer["project_id"] != who.project_id:
+        raise NotFound("answer", answer_id)
+    allow(tx, site_of(request), who, "read", f"answer:{answer_id}", answer["label"])
+    return answer
+
+
+def _answer_json(row: dict[str, Any]) -> dict[str, Any]:
+    return row | {"created": iso_time(row["created"]), "ref": f"answer:{row['id']}"}
