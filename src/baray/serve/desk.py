@@ -18,10 +18,10 @@ _FOUND = 5
 _OTHER_LANGUAGE = 0.85
 # Logistic weights of coverage, coverage by the whole document, and strength, with one intercept for Khmer (whose many
 # trigrams spread the evidence) and one for other questions; fitted on question sets that no test reads.
-_SUPPORT_WEIGHTS = (3.2, 1.3, 7.6)
-_SUPPORT_INTERCEPT = {"km": -8.1}
-_SUPPORT_INTERCEPT_OTHERS = -12.3
-_SUPPORTED = 0.35
+_SUPPORT_WEIGHTS = (2.3, 0.7, 7.6)
+_SUPPORT_INTERCEPT = {"km": -8.4}
+_SUPPORT_INTERCEPT_OTHERS = -12.7
+_SUPPORTED = 0.4
 # A current document that scores this share of an expired one speaks of the same matter: it answers.
 _NEARLY_AS_WELL = 0.55
 _REFERRAL_COVERAGE = 0.2
@@ -138,7 +138,7 @@ def answer(
 
 def support(hit: Hit, asked_in: str) -> float:
     """How likely the document holds an answer, 0..1, by how much of the question it covers and how strongly."""
-    evidence = (hit.coverage, hit.document_coverage, min(hit.strength, 2.0))
+    evidence = (hit.coverage, hit.document_coverage, hit.strength)
     total = sum(weight * value for weight, value in zip(_SUPPORT_WEIGHTS, evidence, strict=True))
     return 1 / (1 + math.exp(-total - _SUPPORT_INTERCEPT.get(asked_in, _SUPPORT_INTERCEPT_OTHERS)))
 

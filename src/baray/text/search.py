@@ -18,9 +18,10 @@ from baray.text.segment import IMPACT_UNIT, Segment, Table, key
 
 _CANDIDATES = 12
 _SPAN_CANDIDATES = 48
-_HEAD_WEIGHT = 0.8
+_HEAD_WEIGHT = 1.2
 _SECOND_SPAN_WEIGHT = 0.2
 _DOCUMENT_WEIGHT = 1.0
+_COVERAGE_WEIGHT = 0.5
 _DOCUMENT_K = 1.2
 _DOCUMENT_B = 0.75
 # A term that stands in more than this share of passages picks no candidates where a question has rarer ones.
@@ -55,7 +56,7 @@ class Hit:
     document_coverage: float
     """The same share in the whole document."""
     strength: float
-    """Its score over the weight of the question's content terms: about 0..3, comparable between questions."""
+    """Its score without the title's part, over the weight of the content terms: 0..3, comparable between questions."""
     spans: tuple[tuple[int, int], ...]
     """Its best passages, best first, in code points of the text."""
     text: str
@@ -122,6 +123,18 @@ class Index:
 
 
 @dataclass(frozen=True, slots=True)
+class _View:
+    """One segment as one question sees it: its place among the visible ones, weighted terms, scores so far."""
+
+    segment: Segment
+    number: int
+    weighted: list[_Weighted]
+    total: float
+    scores: list[float]
+    head_scores: list[float]
+
+
+@dataclass(frozen=True, slots=True)
 class _Ranked:
     document: int
     score: float
@@ -153,14 +166,9 @@ def _rank_segment(segment: Segment, number: int, weighted: list[_Weighted]) -> l
         if not (term.common and place >= _LEADING_TERMS):
             _add(scores, segment.body, term.body[number], term.weight * IMPACT_UNIT)
         _add(head_scores, segment.head, term.head[number], term.weight * IMPACT_UNIT)
-    best = _best_spans(segment, scores, head_scores)
     total = sum(term.weight for term in weighted if term.content) or 1.0
-    found = []
-    for document, spans in best.items():
-        second = scores[spans[1]] if len(spans) > 1 else 0.0
-        base = scores[spans[0]] + _SECOND_SPAN_WEIGHT * second + _HEAD_WEIGHT * head_scores[document]
-        found.append(_ranked(segment, weighted, total, document, spans, number=number, base=base))
-    return found
+    view = _View(segment, number, weighted, total, scores, head_scores)
+    return [_ranked(view, document, spans) for document, spans in _best_spans(view).items()]
 
 
 def _add(scores: list[float], table: Table, postings: tuple[int, int], weight: float) -> None:
@@ -170,8 +178,9 @@ def _add(scores: list[float], table: Table, postings: tuple[int, int], weight: f
             scores[number] += weight * impact
 
 
-def _best_spans(segment: Segment, scores: list[float], head_scores: list[float]) -> dict[int, list[int]]:
+def _best_spans(view: _View) -> dict[int, list[int]]:
     """The candidate documents with their best passages."""
+    segment, scores, head_scores = view.segment, view.scores, view.head_scores
     best: dict[int, list[int]] = {}
     for span in heapq.nlargest(_SPAN_CANDIDATES, range(len(scores)), key=scores.__getitem__):
         if scores[span] <= 0.0:
@@ -188,41 +197,35 @@ def _best_spans(segment: Segment, scores: list[float], head_scores: list[float])
     return {document: best[document] for document in heapq.nlargest(_CANDIDATES, best, key=rough)}
 
 
-def _ranked(
-    segment: Segment,
-    weighted: list[_Weighted],
-    total: float,
-    document: int,
-    spans: list[int],
-    *,
-    number: int,
-    base: float,
-) -> _Ranked:
-    span_weight, document_weight, about = _covered(segment, number, weighted, document, spans[0])
+def _ranked(view: _View, document: int, spans: list[int]) -> _Ranked:
+    in_span, in_document, about = _covered(view, document, spans[0])
+    second = view.scores[spans[1]] if len(spans) > 1 else 0.0
+    inside = (
+        view.scores[spans[0]] + _SECOND_SPAN_WEIGHT * second + _DOCUMENT_WEIGHT * about + _COVERAGE_WEIGHT * in_span
+    )
     return _Ranked(
         document=document,
-        score=base + _DOCUMENT_WEIGHT * about,
-        strength=(base + _DOCUMENT_WEIGHT * about) / total,
-        coverage=min(1.0, span_weight / total),
-        document_coverage=min(1.0, document_weight / total),
+        score=inside + _HEAD_WEIGHT * view.head_scores[document],
+        strength=inside / view.total,
+        coverage=min(1.0, in_span / view.total),
+        document_coverage=min(1.0, in_document / view.total),
         spans=tuple(spans),
     )
 
 
-def _covered(
-    segment: Segment, number: int, weighted: list[_Weighted], document: int, span: int
-) -> tuple[float, float, float]:
+def _covered(view: _View, document: int, span: int) -> tuple[float, float, float]:
     """Weight of the content terms in the passage `span` or the title, in the whole document, and BM25 over the document.
 
     For the last, a term counts once per passage that holds it: a long document about many things loses to a short one
     about this.
     """
+    segment, number = view.segment, view.number
     first, behind = segment.span_first[document], segment.span_first[document + 1]
     mean = segment.num_spans / segment.num_documents
     length = _DOCUMENT_K * (1 - _DOCUMENT_B + _DOCUMENT_B * (behind - first) / mean)
     ids = segment.body.ids
     in_span = in_document = about = 0.0
-    for term in weighted:
+    for term in view.weighted:
         if not term.content:
             continue
         start, end = term.body[number]
