@@ -1,0 +1,62 @@
+"""Work: a durable queue of Runs, workers that lease them, supervisors that watch each Attempt, the sandbox.
+
+Owns: Runs, Attempts, Leases; the worker and its protocol; the supervisor; the sandbox of tenants' commands; what a
+trusted handler is given. `apply` is the only caller of `catalog.publish`.
+Does not own: what a recipe does (`data`, `train`), what a version is (`catalog`), who may ask (`access`).
+
+The door is light: a name is loaded when it is first used, so that a worker and an Attempt's process, which need the
+protocol and the context only, never load the database's library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from baray.runs.context import AttemptContext, Input, InputFile
+    from baray.runs.leases import apply, lease, renew, sweep
+    from baray.runs.queue import RunRequest, cancel, retry, submit, why
+    from baray.runs.records import STATES, Run, active, counts, get_run, list_runs
+    from baray.runs.sandbox import TierReport, probe
+    from baray.runs.server import Bell, handle_worker
+
+__all__ = [
+    "STATES",
+    "AttemptContext",
+    "Bell",
+    "Input",
+    "InputFile",
+    "Run",
+    "RunRequest",
+    "TierReport",
+    "active",
+    "apply",
+    "cancel",
+    "counts",
+    "get_run",
+    "handle_worker",
+    "lease",
+    "list_runs",
+    "probe",
+    "renew",
+    "retry",
+    "submit",
+    "sweep",
+    "why",
+]
+_PLACES = {
+    "context": ("AttemptContext", "Input", "InputFile"),
+    "leases": ("apply", "lease", "renew", "sweep"),
+    "queue": ("RunRequest", "cancel", "retry", "submit", "why"),
+    "records": ("STATES", "Run", "active", "counts", "get_run", "list_runs"),
+    "sandbox": ("TierReport", "probe"),
+    "server": ("Bell", "handle_worker"),
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any name of the door
+    for module, names in _PLACES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"baray.runs.{module}"), name)
+    raise AttributeError(f"module 'baray.runs' has no attribute '{name}'")

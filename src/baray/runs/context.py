@@ -1,0 +1,127 @@
+"""What a trusted handler gets: its inputs, folders to write to, and ways to tell how far it is.
+
+A handler is `module:function`, called as `handler(context: AttemptContext) -> list[Output]` in a process of its own.
+Standard library and core only: every Attempt pays for what is imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PROGRESS_SECONDS = 0.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputFile:
+    """One file of an input."""
+
+    path: str
+    """Relative path, as it was when it was added."""
+    digest: str
+    """Digest of its bytes."""
+    bytes: int
+    """Size."""
+    blob: Path
+    """Where to read it, in place; never written to."""
+    label: str = ""
+    """Label of the Document it holds; empty where only the version has one."""
+    valid_from: str | None = None
+    """First day it holds good, ISO date."""
+    valid_until: str | None = None
+    """Last day it holds good, ISO date."""
+    office: str | None = None
+    """The office it belongs to."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """One version that is mounted."""
+
+    name: str
+    """Name of the input in the spec."""
+    ref: str
+    """For example source:letters@v1."""
+    kind: str
+    """source, dataset, index or model."""
+    digest: str
+    """Identity of the version."""
+    label: str
+    """Label of the version."""
+    files: tuple[InputFile, ...]
+    """Its files, by path."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptContext:
+    """One Attempt as its handler sees it."""
+
+    run_id: str
+    """Id of the Run."""
+    spec: Mapping[str, Any]
+    """The frozen spec: recipe, options, name, inputs."""
+    inputs: Mapping[str, Input]
+    """Inputs by name."""
+    out: Path
+    """Output files go below out/OUTPUT_NAME/."""
+    work: Path
+    """Scratch, removed with the Attempt."""
+    run_dir: Path
+    """Folder of the Run: metrics.jsonl and progress.json stand here."""
+    cpus: int
+    """Cores it may use."""
+    memory_bytes: int
+    """Memory it may use."""
+    print_line: Callable[[str], None]
+    """Where log lines go."""
+    now: Callable[[], float]
+    """Seconds since 1970."""
+    _told: list[float] = field(default_factory=lambda: [0.0])
+
+    @property
+    def today(self) -> str:
+        """The day of the spec, ISO date: what counts as expired does not change when a Run is retried."""
+        return str(self.spec.get("today", ""))
+
+    def log(self, text: str) -> None:
+        """Write a line to the Run's log."""
+        self.print_line(text)
+
+    def metric(self, name: str, value: float, *, step: int) -> None:
+        """Append a number to metrics.jsonl."""
+        line = {"step": step, "time": round(self.now(), 3), "name": name, "value": value}
+        with (self.run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def progress(self, done: float, total: float, unit: str) -> None:
+        """Say how far the work is; called as often as you like, written four times a second and at the end."""
+        now = self.now()
+        if done < total and 0 <= now - self._told[0] < PROGRESS_SECONDS:
+            return
+        self._told[0] = now
+        replace_json(self.run_dir / "progress.json", {"done": done, "total": total, "unit": unit}, durable=False)
+
+
+def replace_json(path: Path, value: object, *, durable: bool) -> None:
+    """Replace a JSON file so that a reader sees the old or the new one, whole; durable also through a power cut."""
+    new = path.with_name(path.name + ".new")
+    with new.open("w", encoding="utf-8") as file:
+        json.dump(value, file, sort_keys=True, ensure_ascii=False)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    new.rename(path)
+    if durable:
+        handle = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        os.fsync(handle)
+        os.close(handle)
+
+
+def input_from_json(found: Mapping[str, Any], blob: Callable[[str], Path]) -> Input:
+    """Read an Input from a lease grant; `blob` tells where a digest's bytes lie."""
+    files = tuple(InputFile(**{**file, "blob": blob(file["digest"])}) for file in found["files"])
+    return Input(**{**found, "files": files})

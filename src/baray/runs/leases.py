@@ -1,0 +1,266 @@
+"""Leases: hand out work, keep it alive, take results, and give up what is lost. Load, process, apply.
+
+Order at the end of an Attempt: the worker makes the outputs' blobs durable; one transaction then closes the Attempt
+`WHERE lease_token`, publishes every output, ends the Run and appends the entries, or does nothing. A result whose token
+no longer holds touches no row and is dropped: so two workers can never both finish a Run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from baray.access import Label, Site, join, parse_label
+from baray.catalog import FileEntry, Output, Publication, by_id, publish, version_files
+from baray.core import BarayError, Fault
+from baray.runs import records
+from baray.runs.protocol import LEASE_SECONDS, AttemptResult, LeaseAnswer, LeaseGrant, Renewal, RenewAnswer, WorkerOffer
+from baray.runs.queue import end_run, fits
+from baray.runs.records import Run
+from baray.store import Tx
+
+MAX_LOST = 5  # lost Attempts of one Run that are tried again: a machine that dies of it must not try for ever
+RETRY_FIRST_SECONDS = 1.0
+RETRY_MAX_SECONDS = 60.0
+PATIENCE_SECONDS = 60.0  # a Run that waited so long is no longer overtaken by smaller ones
+_LOOK_AHEAD = 50
+_SWEPT = "runs.swept"  # word of `meta`: when leases were last swept
+_SWEPT_EVERY_SECONDS = LEASE_SECONDS / 4
+
+
+def lease(site: Site, offer: WorkerOffer) -> LeaseAnswer:
+    """Give a worker the next Run that it has room for, and what it should stop."""
+    granted = site.store.write(lambda tx: _lease(tx, site, offer))
+    if isinstance(granted, LeaseAnswer):
+        return granted
+    row, attempt_id, token, cancel = granted
+    spec = json.loads(row.spec)
+    try:
+        inputs = site.store.read(lambda tx: tuple(_input_json(tx, site, name, one) for name, one in spec["inputs"].items()))
+    except (BarayError, OSError) as error:
+        # An input that cannot be read (a damaged manifest) would fail again and again: the Run says so and ends.
+        told = {"code": getattr(error, "code", "damaged"), "message": str(error), "fix": "Run: baray ledger verify"}
+        result = AttemptResult(attempt_id=attempt_id, run_id=row.id, lease_token=token, outcome="refused", error=told)
+        apply(site, result)
+        return LeaseAnswer(cancel=cancel)
+    grant = LeaseGrant(
+        attempt_id=attempt_id, lease_token=token, run_id=row.id, number=row.attempts, spec=spec, inputs=inputs
+    )
+    return LeaseAnswer(grant=grant, cancel=cancel)
+
+
+def renew(site: Site, renewal: Renewal) -> RenewAnswer:
+    """Prolong a worker's leases and take over progress."""
+
+    def write(tx: Tx) -> RenewAnswer:
+        leases = [(one.attempt_id, one.lease_token) for one in renewal.leases]
+        kept = records.renew(tx, renewal.worker, leases, site.clock.now() + LEASE_SECONDS)
+        asked = {row.id for row in records.held(tx, renewal.worker) if row.cancel_asked is not None}
+        for one in renewal.leases:
+            if one.attempt_id in kept and one.progress is not None:
+                row = records.leased(tx, one.attempt_id, one.lease_token)
+                records.set_progress(tx, row.id, records.to_json(one.progress))
+        stale = tuple(found for found, _ in leases if found not in kept)
+        return RenewAnswer(stale=stale, cancel=tuple(sorted(asked)))
+
+    return site.store.write(write)
+
+
+def apply(site: Site, result: AttemptResult) -> bool:
+    """Take an Attempt's result; False if its lease no longer holds, and then nothing has changed."""
+    try:
+        if result.outcome == "succeeded":
+            outputs = [_output(site, found) for found in result.outputs]
+            return site.store.write(lambda tx: _apply_success(tx, site, result, outputs))
+    except BarayError as error:
+        # What was made cannot be published: the Run fails and says why, instead of being tried for ever.
+        told = {"code": error.code, "message": error.message, "fix": error.fix}
+        result = _failed(result, "refused", told)
+    return site.store.write(lambda tx: _apply_failure(tx, site, result))
+
+
+def sweep(site: Site) -> int:
+    """Give up Attempts whose lease ran out, and see that waiting retries are heard; how much changed.
+
+    After control itself was down every lease looks old: then all are prolonged once, so that workers that kept
+    working are not robbed of their results.
+    """
+    now = site.clock.now()
+
+    def look(tx: Tx) -> tuple[float, bool, bool]:
+        swept = float(records.get_meta(tx, _SWEPT) or 0.0)
+        due = records.next_retry(tx)
+        return swept, bool(records.expired(tx, now)), due is not None and due <= now
+
+    swept, any_expired, any_due = site.store.read(look)
+    if not any_expired and abs(now - swept) < _SWEPT_EVERY_SECONDS:
+        return int(any_due)
+
+    def write(tx: Tx) -> int:
+        records.set_meta(tx, _SWEPT, repr(now))
+        if abs(now - swept) > LEASE_SECONDS / 2:
+            records.prolong_all(tx, now + LEASE_SECONDS)
+            return 0
+        lost = records.expired(tx, now)
+        for row in lost:
+            told = {"code": "attempt_lost", "message": "Its worker fell silent.", "fix": "See: baray status"}
+            result = AttemptResult(
+                attempt_id=row.id, run_id=row.run_id, lease_token=row.lease_token, outcome="lost", reason="lost", error=told
+            )
+            _apply_failure(tx, site, result)
+        return len(lost)
+
+    return site.store.write(write) + int(any_due)
+
+
+_Granted = tuple[Any, str, str, tuple[str, ...]]
+
+
+def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
+    now = site.clock.now()
+    held = records.held(tx, offer.worker)
+    cancel = tuple(row.id for row in held if row.cancel_asked is not None and row.id not in offer.known)
+    taken = [json.loads(row.spec)["resources"] for row in held]
+    room = asdict(offer)
+    room["cpus"] -= sum(one["cpus"] for one in taken)
+    room["memory_bytes"] -= sum(one["memory_bytes"] for one in taken)
+    chosen = _choose(tx, asdict(offer), room, now) if room["cpus"] > 0 else None
+    if chosen is None:
+        return LeaseAnswer(cancel=cancel)
+    row = records.start(tx, chosen, now)
+    attempt_id, token = site.ids.new("t"), site.ids.new("l")
+    values = {"id": attempt_id, "run_id": chosen, "number": row.attempts, "worker": offer.worker, "state": records.RUNNING}
+    values |= {"lease_token": token, "lease_expires": now + LEASE_SECONDS, "started": now}
+    sandboxed = json.loads(row.spec)["command"] is not None
+    values["sandbox"] = f"tier {offer.tier}, {offer.limits}" if sandboxed else f"trusted, {offer.limits}"
+    records.add_attempt(tx, values)
+    # The intent is committed before the effect: a started process always has an entry.
+    facts = {"attempt": attempt_id, "number": row.attempts, "sandbox": f"tier-{offer.tier}" if sandboxed else "trusted"}
+    site.ledger.append(
+        tx, "run.started", actor=row.actor_id, subject=chosen, project=row.project_id, label=row.label, facts=facts
+    )
+    return row, attempt_id, token, cancel
+
+
+def _choose(tx: Tx, whole: dict[str, Any], room: dict[str, Any], now: float) -> str | None:
+    """The first Run in turn that fits the room left; one that waited long enough for room is not overtaken."""
+    for row in records.ready(tx, now, _LOOK_AHEAD):
+        spec = json.loads(row.spec)
+        if fits(spec, room):
+            return str(row.id)
+        if fits(spec, whole) and now - row.created > PATIENCE_SECONDS:
+            return None
+    return None
+
+
+def _input_json(tx: Tx, site: Site, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    version = by_id(tx, found["version"])
+    if version is None:
+        raise Fault("no_version", f"Version {found['ref']} of input '{name}' is gone.")
+    files = [asdict(file) for file in version_files(tx, site, version)]
+    facts = {"name": name, "ref": version.ref, "kind": version.kind, "digest": version.digest, "label": version.label}
+    return facts | {"files": files}
+
+
+def _output(site: Site, found: Mapping[str, Any]) -> Output:
+    files = tuple(FileEntry(**file) for file in found["files"])
+    for file in files:
+        if not site.blobs.has(file.digest):
+            raise Fault("missing_blob", f"Output '{found['name']}' names {file.digest}, which was not kept.")
+    return Output(**{**found, "files": files, "labels": tuple(found["labels"])})
+
+
+def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Output]) -> bool:
+    run = _close_attempt(tx, site, result, records.SUCCEEDED)
+    if run is None:
+        return False
+    mounted = _mounted_label(tx, run)
+    published = []
+    for output in outputs:
+        rows = run.spec["label_rule"] == "rows" and output.labels
+        publication = Publication(
+            project_id=run.project_id,
+            actor_id=run.actor_id,
+            run_id=run.id,
+            output=output,
+            label=join(parse_label(label) for label in output.labels) if rows else mounted,
+            recipe=run.spec["recipe"],
+            inputs=tuple(one["digest"] for one in run.spec["inputs"].values()),
+        )
+        version = publish(tx, site, publication)
+        published.append(
+            {name: getattr(version, name) for name in ("id", "ref", "kind", "digest", "label", "summary")}
+        )
+    values = {"outputs": records.to_json(published), "error": None, "progress": _progress(result)}
+    end_run(tx, site, run, records.SUCCEEDED, values, actor_id=run.actor_id)
+    return True
+
+
+def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
+    states = {"cancelled": records.CANCELLED, "lost": records.LOST}
+    run = _close_attempt(tx, site, result, states.get(result.outcome, records.FAILED))
+    if run is None:
+        return False
+    values = {"error": records.to_json(result.error) if result.error else None, "progress": _progress(result)}
+    if result.outcome == "cancelled" or run.cancel_asked is not None:
+        end_run(tx, site, run, records.CANCELLED, values, actor_id=run.actor_id)
+        return True
+    ended = records.attempt_states(tx, run.id)
+    failures, losses = ended.count(records.FAILED), ended.count(records.LOST)
+    if result.outcome == "refused" or failures >= run.max_attempts or losses > MAX_LOST:
+        end_run(tx, site, run, records.FAILED, values, actor_id=run.actor_id)
+        return True
+    # What was lost through no fault of its own is tried at once; what failed waits longer each time.
+    wait = 0.0 if result.outcome == "lost" else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
+    records.set_run(tx, run.id, values | {"state": records.QUEUED, "retry_at": site.clock.now() + wait if wait else None})
+    facts = {"attempt": result.attempt_id, "reason": result.reason or result.outcome}
+    site.ledger.append(
+        tx,
+        "run.retried",
+        actor=run.actor_id,
+        subject=run.id,
+        project=run.project_id,
+        label=run.label,
+        decision=result.outcome,
+        facts=facts,
+    )
+    return True
+
+
+def _close_attempt(tx: Tx, site: Site, result: AttemptResult, state: str) -> Run | None:
+    """End the Attempt if the token still holds; its Run, or None if the result is stale."""
+    row = records.leased(tx, result.attempt_id, result.lease_token)
+    if row is None:
+        return None
+    values = {"state": state, "ended": site.clock.now(), "exit_code": result.exit_code, "reason": result.reason}
+    if not records.end_attempt(tx, result.attempt_id, result.lease_token, values):
+        return None
+    return records.get_run(tx, row.id)
+
+
+def _mounted_label(tx: Tx, run: Run) -> Label:
+    """The join of everything mounted, as it stands now; at least what the spec froze."""
+    labels = [parse_label(run.label)]
+    for one in run.spec["inputs"].values():
+        version = by_id(tx, one["version"])
+        if version is not None:
+            labels.append(parse_label(version.label))
+    return join(labels)
+
+
+def _progress(result: AttemptResult) -> str | None:
+    return records.to_json(result.progress) if result.progress else None
+
+
+def _failed(result: AttemptResult, outcome: str, error: Mapping[str, Any]) -> AttemptResult:
+    return AttemptResult(
+        attempt_id=result.attempt_id,
+        run_id=result.run_id,
+        lease_token=result.lease_token,
+        outcome=outcome,
+        exit_code=result.exit_code,
+        reason=result.reason,
+        error=error,
+    )

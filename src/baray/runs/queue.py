@@ -1,0 +1,243 @@
+"""The queue as a caller sees it: submit, cancel, retry, and why a Run is where it is. All inside the caller's transaction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from baray.access import PUBLIC, Label, Site, join, parse_label
+from baray.catalog import VersionRow, add_edges
+from baray.core import Fault, NotFound, Refused, digest_json, iso_date, iso_time
+from baray.runs import records
+from baray.runs.records import Run
+from baray.store import Tx
+
+MAX_PRIORITY = 100
+_DEFAULTS = {"cpus": 1, "memory_bytes": 2 * 2**30, "time_seconds": 86_400.0, "gpus": 0}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequest:
+    """A Run that somebody asks for. The caller has decided that they may; here the spec is frozen."""
+
+    project_id: str
+    """Owner."""
+    actor_id: str
+    """Who asks."""
+    kind: str
+    """dataset, index, model, or command for a tenant's own."""
+    name: str
+    """Name of the output; for a command, of the Run."""
+    recipe: str
+    """Name of the recipe, for people."""
+    handler: str = ""
+    """`module:function` of a trusted handler; empty for a command."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """The recipe's options, checked."""
+    inputs: dict[str, VersionRow] = field(default_factory=dict)
+    """Versions to mount, by name inside."""
+    command: tuple[str, ...] = ()
+    """Program and arguments of a command."""
+    outputs: tuple[str, ...] = ()
+    """Names below /out that become Dataset versions."""
+    resources: dict[str, Any] = field(default_factory=dict)
+    """cpus, memory_bytes, time_seconds, gpus, where they differ from the defaults."""
+    label: Label = PUBLIC
+    """At least this label; joined with everything mounted."""
+    expect_label: Label | None = None
+    """Refuse unless the Run's label is this."""
+    output_label_rule: str = "join"
+    """"rows": outputs carry the join of their rows' labels, told by a trusted handler; "join": of everything mounted."""
+    max_attempts: int = 1
+    """Attempts that may fail."""
+    priority: int = 0
+    """-100 to 100, higher goes first."""
+    after: tuple[str, ...] = ()
+    """Runs that have to succeed first."""
+
+
+def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
+    """Queue a Run. An identical one (same spec, not a command) that succeeded, waits or runs is given back as reused.
+
+    Raises Refused `unexpected_label`, `bad_request`, `no_sandbox`, and NotFound for a Run in `after`.
+    """
+    _check(tx, request)
+    label = join([request.label, *(parse_label(version.label) for version in request.inputs.values())])
+    if request.expect_label is not None and request.expect_label != label:
+        raise Refused(
+            "unexpected_label",
+            f"The result would be '{label}', not '{request.expect_label}'.",
+            fix="See which input raises it: baray label show REF",
+            status=409,
+        )
+    now = site.clock.now()
+    spec = _freeze(request, str(label), iso_date(now))
+    memo_key = digest_json(spec)
+    if request.kind != "command":
+        known = records.find_memo(tx, request.project_id, memo_key)
+        if known is not None:
+            return known
+    run_id = site.ids.new("r")
+    values = {"id": run_id, "project_id": request.project_id, "actor_id": request.actor_id, "kind": request.kind}
+    values |= {"name": request.name, "state": records.QUEUED, "label": str(label), "spec": records.to_json(spec)}
+    values |= {"memo_key": memo_key, "created": now, "max_attempts": request.max_attempts, "priority": request.priority}
+    records.add_run(tx, values | {"attempts": 0})
+    add_edges(tx, run_id, [version.id for version in request.inputs.values()], "input")
+    if request.after:
+        records.add_after(tx, run_id, tuple(dict.fromkeys(request.after)))
+    entry = {"digest": memo_key, "kind": request.kind}
+    site.ledger.append(
+        tx, "run.submitted", actor=request.actor_id, subject=run_id, project=request.project_id, label=str(label), facts=entry
+    )
+    return _known(tx, run_id)
+
+
+def cancel(tx: Tx, site: Site, run_id: str, *, actor_id: str) -> Run:
+    """Stop a Run: a queued one at once, a running one as soon as its worker hears; an ended one stays as it is."""
+    run = _known(tx, run_id)
+    now = site.clock.now()
+    if run.state == records.RUNNING:
+        records.set_run(tx, run_id, {"cancel_asked": now})
+    elif run.state == records.QUEUED:
+        end_run(tx, site, run, records.CANCELLED, {"cancel_asked": now}, actor_id=actor_id)
+    return _known(tx, run_id)
+
+
+def retry(tx: Tx, site: Site, run_id: str, *, actor_id: str) -> Run:
+    """Queue a failed or cancelled Run again, with its attempts counted from zero. Raises Refused `not_ended`."""
+    run = _known(tx, run_id)
+    if run.state not in {records.FAILED, records.CANCELLED}:
+        raise Refused("not_ended", f"Run {run_id} is {run.state}: only one that failed or was cancelled is tried again.")
+    # Attempts of the earlier round keep their rows; the allowance grows by them.
+    allowance = run.max_attempts + sum(state == records.FAILED for state in records.attempt_states(tx, run_id))
+    values = {"state": records.QUEUED, "ended": None, "error": None, "cancel_asked": None, "retry_at": None, "progress": None}
+    records.set_run(tx, run_id, values | {"max_attempts": allowance})
+    site.ledger.append(
+        tx, "run.retried", actor=actor_id, subject=run_id, project=run.project_id, label=run.label, decision="by-hand"
+    )
+    return _known(tx, run_id)
+
+
+def why(tx: Tx, run_id: str) -> dict[str, Any]:
+    """Why a Run is where it is: `{state, reason, fix, attempts}`. Raises NotFound."""
+    run = _known(tx, run_id)
+    reason, fix = _reason(tx, run)
+    attempts = [
+        {"number": row.number, "state": row.state, "reason": row.reason, "exit_code": row.exit_code, "sandbox": row.sandbox}
+        for row in records.attempts_of(tx, run_id)
+    ]
+    return {"state": run.state, "reason": reason, "fix": fix, "attempts": attempts}
+
+
+def end_run(tx: Tx, site: Site, run: Run, state: str, values: dict[str, Any], *, actor_id: str) -> None:
+    """Bring a Run to an end, with its entry; Runs that come after one that did not succeed are cancelled with it."""
+    records.set_run(tx, run.id, values | {"state": state, "ended": site.clock.now(), "retry_at": None})
+    error = values.get("error")
+    decision = "" if error is None else str(_code_of(error))
+    site.ledger.append(
+        tx, f"run.{state}", actor=actor_id, subject=run.id, project=run.project_id, label=run.label, decision=decision
+    )
+    if state == records.SUCCEEDED:
+        return
+    for later in records.later_runs(tx, run.id):
+        told = {"code": "after_failed", "message": f"It comes after run:{run.id}, which ended {state}."}
+        told["fix"] = f"Mend that one, then: baray run retry {run.id}; baray run retry {later.id}"
+        end_run(tx, site, later, records.CANCELLED, {"error": records.to_json(told)}, actor_id=actor_id)
+
+
+def _check(tx: Tx, request: RunRequest) -> None:
+    if bool(request.command) == bool(request.handler):
+        raise Fault("bad_request", f"Run '{request.name}' needs a handler or a command, and only one.")
+    if not -MAX_PRIORITY <= request.priority <= MAX_PRIORITY:
+        raise Refused("bad_request", f"Priority {request.priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}.")
+    if request.max_attempts < 1:
+        raise Refused("bad_request", f"{request.max_attempts} attempts: at least one is needed.")
+    for name in ("cpus", "memory_bytes", "time_seconds"):
+        if request.resources.get(name, 1) <= 0:
+            raise Refused("bad_request", f"{name} is {request.resources[name]}: it must be above zero.")
+    if request.after:
+        states = records.states_of(tx, request.after, request.project_id)
+        for earlier in request.after:
+            if earlier not in states:
+                raise NotFound("run", earlier, fix="See yours: baray run list")
+            if states[earlier] in {records.FAILED, records.CANCELLED}:
+                raise Refused("after_failed", f"Run {earlier} is {states[earlier]}: nothing can come after it.")
+    if request.command:
+        _check_sandbox(tx)
+
+
+def _check_sandbox(tx: Tx) -> None:
+    """Commands are refused at once where every worker has said that it cannot hold them."""
+    known = list(records.workers(tx).values())
+    if known and all(worker["tier"] == "none" for worker in known):
+        first = known[0]
+        raise Refused("no_sandbox", f"Commands cannot be run here: {first['missing']}.", fix=first["fix"], status=503)
+
+
+def _freeze(request: RunRequest, label: str, today: str) -> dict[str, Any]:
+    inputs = {
+        name: {"ref": version.ref, "digest": version.digest, "version": version.id}
+        for name, version in sorted(request.inputs.items())
+    }
+    return {
+        "kind": request.kind,
+        "recipe": request.recipe,
+        "handler": request.handler,
+        "options": request.options,
+        "name": request.name,
+        "inputs": inputs,
+        "command": list(request.command) or None,
+        "resources": _DEFAULTS | request.resources,
+        "sandbox": {"outputs": list(request.outputs)} if request.command else None,
+        "label": label,
+        "label_rule": request.output_label_rule,
+        "today": today,
+    }
+
+
+def _reason(tx: Tx, run: Run) -> tuple[str, str]:
+    if run.state == records.RUNNING:
+        return ("It is asked to stop." if run.cancel_asked else "It runs."), f"See its log: baray run logs {run.id}"
+    if run.state == records.SUCCEEDED:
+        return "It ended well.", ""
+    if run.state != records.QUEUED:
+        error = run.error or {"message": "It was cancelled.", "fix": f"To run it again: baray run retry {run.id}"}
+        return str(error["message"]), str(error.get("fix", ""))
+    return _waits_for(tx, run)
+
+
+def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
+    waiting = [f"run:{other} ({state})" for other, state in records.earlier_runs(tx, run.id) if state != records.SUCCEEDED]
+    if waiting:
+        return f"It comes after {', '.join(waiting)}.", ""
+    if run.retry_at is not None:
+        message = (run.error or {}).get("message", "its last attempt was lost")
+        return f"Its next attempt starts at {iso_time(run.retry_at)}: {message}", ""
+    workers = records.workers(tx)
+    if not workers:
+        return "No worker has asked for work yet.", "See: baray status"
+    if not any(fits(run.spec, worker) for worker in workers.values()):
+        wanted = run.spec["resources"]
+        return (
+            f"No worker has {wanted['cpus']} cpus, {wanted['memory_bytes']} bytes and {wanted['gpus']} gpus for it.",
+            "Ask for less, or add a machine.",
+        )
+    return "Workers are busy with Runs whose turn came first.", "See: baray run list"
+
+
+def fits(spec: dict[str, Any], worker: dict[str, Any]) -> bool:
+    """Whether a whole machine is enough for a Run."""
+    wanted = spec["resources"]
+    enough = wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
+    return bool(enough and (spec["command"] is None or worker["tier"] != "none"))
+
+
+def _known(tx: Tx, run_id: str) -> Run:
+    run = records.get_run(tx, run_id)
+    if run is None:
+        raise NotFound("run", run_id, fix="See yours: baray run list")
+    return run
+
+
+def _code_of(error: str) -> str:
+    return error.partition('"code":"')[2].partition('"')[0]

@@ -1,0 +1,36 @@
+"""The sandbox of tenants' commands: bubblewrap, a seccomp filter of our own, a dropped uid, cgroup limits.
+
+Covered: what the probes try, see `probes`; links in a tenant's folders, when they are mounted and when outputs are
+taken. Not covered: a hole in the kernel itself; disk filled faster than the supervisor looks; side channels.
+Reduced isolation is not offered: where user namespaces are refused, tenants' commands are refused.
+"""
+
+from baray.runs.sandbox.cgroups import NO_CGROUPS, Cgroups, find_cgroups, group_members, make_group
+from baray.runs.sandbox.harvest import Harvested, harvest
+from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan, trusted_plan
+from baray.runs.sandbox.probe import Probe, TierReport, environment_bind, find_bwrap, no_sandbox, probe, run_probes, slot_owner
+
+__all__ = [
+    "NO_CGROUPS",
+    "Bind",
+    "Cgroups",
+    "Command",
+    "Harvested",
+    "Limits",
+    "Owner",
+    "Probe",
+    "TierReport",
+    "environment_bind",
+    "find_bwrap",
+    "find_cgroups",
+    "group_members",
+    "harvest",
+    "make_group",
+    "no_sandbox",
+    "probe",
+    "run_probes",
+    "sandbox_plan",
+    "slot_owner",
+    "supervisor_plan",
+    "trusted_plan",
+]

@@ -1,0 +1,154 @@
+"""What a supervisor is told to start: the words of `supervisor.json`, and bwrap's arguments for a tenant's command."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baray.runs.sandbox.filter import filter_path
+
+_DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
+_ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # the second is where numerical libraries are found on Debian
+_TMP_BYTES = 64 * 2**20
+_MAX_SHARED_BYTES = 2**30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one Attempt may use."""
+
+    cpus: int = 1
+    """Cores."""
+    memory_bytes: int = 2 * 2**30
+    """Memory of the whole tree of processes, tmpfs included where a cgroup is in force."""
+    time_seconds: float = 0.0
+    """Wall time; 0 means no limit."""
+    processes: int = 512
+    """Processes and threads."""
+    file_bytes: int = 2**40
+    """Size of one file."""
+    disk_bytes: int = 0
+    """Disk used below the Attempt's own folders; 0 means no limit."""
+    log_bytes: int = 64 * 2**20
+    """What is kept of stdout and stderr."""
+    grace_seconds: float = 10.0
+    """From SIGTERM to SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bind:
+    """A folder or file shown in the sandbox. The supervisor opens it without following a single link."""
+
+    under: Path
+    """A folder that no tenant can write to."""
+    path: str
+    """Relative path below it; may lie in a tenant's hands."""
+    to: str
+    """Absolute path inside."""
+    write: bool = False
+    """Whether the command may write there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Owner:
+    """The uid and gid a child gets; None keeps the launcher's (only if that is not root, for a sandbox)."""
+
+    uid: int | None = None
+    gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """A tenant's command and what it sees."""
+
+    argv: tuple[str, ...]
+    """Program and arguments; the program is looked up in PATH inside the sandbox."""
+    binds: tuple[Bind, ...]
+    """Folders shown inside."""
+    environment: dict[str, str]
+    """Variables declared for it; nothing else is inherited."""
+    bwrap: str
+    """Path of the bwrap program."""
+
+
+def supervisor_plan(
+    *, attempt_dir: Path, log: Path, number: int, limits: Limits, owner: Owner, cgroups: list[str]
+) -> dict[str, Any]:
+    """The part of `supervisor.json` that every Attempt has."""
+    return {
+        "v": 1,
+        "number": number,
+        "log": str(log),
+        "uid": owner.uid,
+        "gid": owner.gid,
+        "cgroups": cgroups,
+        "cwd": "/",
+        "limits": {
+            "time_seconds": limits.time_seconds,
+            "memory_bytes": limits.memory_bytes,
+            # Without a memory cgroup the supervisor adds up the tree's memory itself.
+            "watch_memory": not any("memory" in _controllers(folder) for folder in cgroups),
+            "disk_bytes": limits.disk_bytes,
+            "disk_folders": [str(attempt_dir / "work"), str(attempt_dir / "out")],
+            "log_bytes": limits.log_bytes,
+            "grace_seconds": limits.grace_seconds,
+        },
+    }
+
+
+def trusted_plan(base: dict[str, Any], argv: list[str], environment: dict[str, str]) -> dict[str, Any]:
+    """The plan of a trusted handler: a plain process."""
+    return {**base, "argv": argv, "env": environment, "sandbox": None}
+
+
+def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict[str, Any]:
+    """The plan of a tenant's command in the sandbox."""
+    inside = {"PATH": "/env/bin:/usr/bin:/bin", "HOME": "/job", "LANG": "C.UTF-8", "USER": "job", "LOGNAME": "job"}
+    inside |= {"OMP_NUM_THREADS": str(limits.cpus), "BARAY_IN": "/in", "BARAY_OUT": "/out"} | command.environment
+    shared = min(limits.memory_bytes // 2, _MAX_SHARED_BYTES)
+    head = [command.bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
+    head += ["--as-pid-1", "--cap-drop", "ALL", "--clearenv"]
+    for name, value in inside.items():
+        head += ["--setenv", name, value]
+    head += ["--uid", "65534", "--gid", "65534", "--hostname", "job", "--ro-bind", "/usr", "/usr", *_system_folders()]
+    for path in _ETC:
+        head += ["--ro-bind-try", path, path]
+    middle = ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - inside
+    middle += ["--size", str(shared), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
+    middle += ["--perms", "0700", "--dir", "/run", "--chdir", "/job", "--remount-ro", "/"]
+    # Set inside the new user namespace these count for this sandbox alone; set before it they would count all of the uid.
+    rlimits = ["/usr/bin/prlimit", "--core=0", "--nofile=4096"]
+    rlimits += [f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--"]
+    return {
+        **base,
+        "argv": [*rlimits, *command.argv],
+        "env": {"PATH": "/usr/bin:/bin"},
+        "sandbox": {
+            "head": head,
+            "binds": [
+                {"under": str(bind.under), "path": bind.path, "to": bind.to, "write": bind.write} for bind in command.binds
+            ],
+            "middle": middle,
+            "seccomp": str(filter_path(platform.machine())),
+        },
+    }
+
+
+def _system_folders() -> list[str]:
+    """`/bin`, `/lib` and their like as they are on this machine: links into /usr, or folders of their own."""
+    arguments: list[str] = []
+    for name in _DIRECTORIES:
+        place = Path("/", name)
+        if place.is_symlink():
+            arguments += ["--symlink", str(place.readlink()), str(place)]
+        elif place.is_dir():
+            arguments += ["--ro-bind", str(place), str(place)]
+    return arguments
+
+
+def _controllers(folder: str) -> list[str]:
+    """Names of a cgroup's files tell which controllers are in force there."""
+    return sorted({name.partition(".")[0] for name in os.listdir(folder)}) if Path(folder).is_dir() else []

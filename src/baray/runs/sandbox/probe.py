@@ -1,0 +1,186 @@
+"""What isolation this machine gives: the twelve probes, run the same way a tenant's command is run."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import secrets
+import shutil
+import socket
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from baray.core import Refused
+from baray.runs.sandbox.cgroups import Cgroups, find_cgroups, make_group
+from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan
+
+FIRST_SLOT_UID = 61000
+SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
+_PROBES = Path(__file__).with_name("probes.py")
+_PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
+_START_LIMIT_SECONDS = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """One attempt to get out."""
+
+    name: str
+    """Name of the probe."""
+    contained: bool
+    """Whether the sandbox held."""
+    reached: str
+    """What it reached, if anything."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierReport:
+    """What the sandbox can do here."""
+
+    tier: str
+    """"A": all probes contained; "none": tenants' commands are refused."""
+    limits: str
+    """"cgroup v2", "cgroup v1" or "soft"."""
+    missing: str
+    """The feature that is missing; empty in tier A."""
+    fix: str
+    """What an operator does about it."""
+    probes: tuple[Probe, ...]
+    """The probes that ran."""
+    milliseconds: float
+    """How long the probes took, start-up included."""
+
+
+def find_bwrap() -> str:
+    """Path of a usable bwrap. Raises Refused `no_sandbox` with the missing feature and the fix."""
+    path = shutil.which("bwrap", path=_PROGRAM_FOLDERS)
+    if path is None:
+        raise no_sandbox("bubblewrap is not installed", "As root: apt-get install bubblewrap")
+    if os.stat(path).st_mode & stat.S_ISUID:
+        raise no_sandbox(f"{path} is set-uid, which this sandbox never uses", f"As root: chmod u-s {path}")
+    told = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
+    if "--ro-bind-fd" not in told.stdout + told.stderr:
+        raise no_sandbox(f"{path} has no --ro-bind-fd", "Install bubblewrap 0.8.0-2+deb12u1 or later.")
+    return path
+
+
+def no_sandbox(missing: str, fix: str) -> Refused:
+    """The refusal of a tenant's command on a machine without isolation; reduced isolation is not offered."""
+    return Refused("no_sandbox", f"Commands cannot be run here: {missing}.", fix=fix, status=503)
+
+
+def probe(*, cgroups: Cgroups | None = None, slot: int = 99) -> TierReport:
+    """Run the probes and judge. Never raises for what is missing: the report says it."""
+    groups = find_cgroups() if cgroups is None else cgroups
+    try:
+        bwrap = find_bwrap()
+        probes, milliseconds = run_probes(bwrap, groups, slot=slot)
+    except Refused as refused:
+        missing = refused.message.removeprefix("Commands cannot be run here: ").removesuffix(".")
+        report = TierReport(tier="none", limits=groups.name, missing=missing, fix=refused.fix, probes=(), milliseconds=0.0)
+        return report
+    open_ones = [found.name for found in probes if not found.contained]
+    return TierReport(
+        tier="none" if open_ones else "A",
+        limits=groups.name,
+        missing=f"the sandbox did not hold: {', '.join(open_ones)}" if open_ones else "",
+        fix="Run: baray doctor" if open_ones else "",
+        probes=probes,
+        milliseconds=milliseconds,
+    )
+
+
+def run_probes(
+    bwrap: str, cgroups: Cgroups, *, slot: int, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None
+) -> tuple[tuple[Probe, ...], float]:
+    """Run the probes in a sandbox; `change` may take a layer away from the plan, to show that a probe can fail."""
+    secret = secrets.token_hex(16)
+    with tempfile.TemporaryDirectory() as name, socket.socket() as listener, socket.socket(socket.AF_UNIX) as abstract:
+        folder = Path(name)
+        folder.chmod(0o755)  # the traps lie open on the host: only the sandbox may stand before them
+        (folder / "secret").write_text(secret)
+        (folder / "secret").chmod(0o644)
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        abstract.bind("\0baray-probe-" + secret)
+        abstract.listen()
+        facts = {
+            "secret_path": str(folder / "secret"),
+            "secret": secret,
+            "port": str(listener.getsockname()[1]),
+            "abstract": "baray-probe-" + secret,
+        }
+        plan = _plan(folder, bwrap, cgroups, facts, slot)
+        return _run(folder, change(plan) if change else plan, secret)
+
+
+def slot_owner(slot: int) -> Owner:
+    """The uid of a slot when started as root; as an ordinary user, that user."""
+    if os.geteuid() != 0:
+        return Owner()
+    return Owner(uid=FIRST_SLOT_UID + slot, gid=FIRST_SLOT_UID + slot)
+
+
+def environment_bind(base: Path = Path(sys.base_prefix)) -> tuple[tuple[Bind, ...], str]:
+    """A bind of this interpreter's folder at /env if it lies outside /usr, and its path inside."""
+    program = Path(os.path.realpath(sys.executable))
+    if base.is_relative_to("/usr"):
+        return (), str(program)
+    bind = Bind(under=base, path=".", to="/env")
+    return (bind,), str(Path("/env") / program.relative_to(os.path.realpath(base)))
+
+
+def _plan(folder: Path, bwrap: str, cgroups: Cgroups, facts: dict[str, str], slot: int) -> dict[str, Any]:
+    owner = slot_owner(slot)
+    for part in ("work", "out"):
+        (folder / part).mkdir()
+        if owner.uid is not None and owner.gid is not None:
+            os.chown(folder / part, owner.uid, owner.gid)
+    environment, program = environment_bind()
+    binds = (
+        *environment,
+        Bind(under=_PROBES.parent, path=_PROBES.name, to="/in/probes.py"),
+        Bind(under=folder, path="work", to="/job", write=True),
+    )
+    limits = Limits(memory_bytes=2**28, time_seconds=_START_LIMIT_SECONDS, processes=64)
+    groups = make_group(cgroups, f"probe-{os.getpid()}-{folder.name}", limits)
+    base = supervisor_plan(
+        attempt_dir=folder, log=folder / "log.txt", number=1, limits=limits, owner=owner, cgroups=groups
+    )
+    argv = (program, "-I", "-S", "-B", "/in/probes.py", json.dumps(facts))
+    return sandbox_plan(base, Command(argv=argv, binds=binds, environment={}, bwrap=bwrap), limits)
+
+
+def _run(folder: Path, plan: dict[str, Any], secret: str) -> tuple[tuple[Probe, ...], float]:
+    # The launcher's environment holds a secret, as a careless operator's would.
+    plan = {**plan, "env": {**plan["env"], "BARAY_PROBE_SECRET": secret}}
+    (folder / "supervisor.json").write_text(json.dumps(plan))
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-I", "-S", str(SUPERVISOR), str(folder)], check=False)
+    milliseconds = (time.perf_counter() - begun) * 1000
+    log = (folder / "log.txt").read_text(errors="replace") if (folder / "log.txt").exists() else ""
+    state = json.loads((folder / "state.json").read_text()) if (folder / "state.json").exists() else {}
+    try:
+        told = json.loads(log.strip().splitlines()[-1])
+        return tuple(Probe(name=name, contained=not reached, reached=reached) for name, reached in told.items()), milliseconds
+    except (IndexError, ValueError) as error:
+        raise _why(log, state) from error
+
+
+def _why(log: str, state: dict[str, Any]) -> Refused:
+    if "namespace" in log or "Operation not permitted" in log or "uid map" in log:
+        return no_sandbox(
+            f"this machine refuses user namespaces to {pwd.getpwuid(os.geteuid()).pw_name}: {log.strip()[:300]}",
+            "As root: sysctl -w kernel.unprivileged_userns_clone=1 (or user.max_user_namespaces=10000), on Ubuntu also "
+            "an AppArmor profile for bwrap; in a container, allow unprivileged user namespaces.",
+        )
+    detail = state.get("message") or log.strip()[:300] or "it ended without a word"
+    return no_sandbox(f"the sandbox did not start: {detail}", "Run: baray doctor")

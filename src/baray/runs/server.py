@@ -1,0 +1,110 @@
+"""Control's side of the worker protocol, and the bell that a worker's long poll waits on, so that nothing sleeps in a loop."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from baray.access import Site
+from baray.core import BarayError, NotFound
+from baray.runs import records
+from baray.runs.leases import apply, lease, renew
+from baray.runs.protocol import (
+    MAX_WAIT_SECONDS,
+    LeaseAnswer,
+    RenewAnswer,
+    ResultAnswer,
+    WorkerOffer,
+    encode,
+    read_message,
+    read_offer,
+    read_renewal,
+    read_result,
+)
+
+
+class Bell:
+    """Counts rings. A waiter gives the count it has seen, so a ring between its look and its wait is never missed."""
+
+    def __init__(self) -> None:
+        """Start silent."""
+        self._condition = threading.Condition()
+        self._rings = 0
+        self._told: dict[str, str] = {}
+
+    def ring(self) -> None:
+        """Wake every waiter. Rung after a commit that made, freed or cancelled work."""
+        with self._condition:
+            self._rings += 1
+            self._condition.notify_all()
+
+    def count(self) -> int:
+        """Rings so far."""
+        with self._condition:
+            return self._rings
+
+    def wait(self, seen: int, seconds: float) -> None:
+        """Return once the count is past `seen`, or after `seconds`."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._rings > seen, timeout=seconds)
+
+    def is_news(self, worker: str, text: str) -> bool:
+        """Whether `text` differs from what was last told of `worker` in this process's life."""
+        with self._condition:
+            if self._told.get(worker) == text:
+                return False
+            self._told[worker] = text
+            return True
+
+
+def handle_worker(site: Site, bell: Bell, path: str, body: bytes) -> tuple[int, bytes]:
+    """Answer one message of a worker: HTTP status and JSON. The caller has checked who is at the other end."""
+    answers: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "/worker/lease": lambda found: _lease(site, bell, read_offer(found)),
+        "/worker/renew": lambda found: _renew(site, bell, found),
+        "/worker/result": lambda found: _result(site, bell, found),
+    }
+    try:
+        if path not in answers:
+            raise NotFound("route", path)
+        return 200, encode(answers[path](read_message(body)))
+    except BarayError as error:
+        told = {"code": error.code, "detail": error.message, "fix": error.fix, "status": error.status}
+        return error.status, json.dumps(told).encode()
+
+
+def _lease(site: Site, bell: Bell, offer: WorkerOffer) -> LeaseAnswer:
+    _remember(site, bell, offer)
+    deadline = site.clock.monotonic() + min(offer.wait_seconds, MAX_WAIT_SECONDS)
+    while True:
+        seen = bell.count()
+        answer = lease(site, offer)
+        left = deadline - site.clock.monotonic()
+        if answer.grant is not None or answer.cancel or left <= 0:
+            return answer
+        bell.wait(seen, left)
+
+
+def _renew(site: Site, bell: Bell, found: dict[str, Any]) -> RenewAnswer:
+    answer = renew(site, read_renewal(found))
+    if answer.stale:
+        bell.ring()
+    return answer
+
+
+def _result(site: Site, bell: Bell, found: dict[str, Any]) -> ResultAnswer:
+    applied = apply(site, read_result(found))
+    if applied:
+        bell.ring()  # room was freed, and Runs that come after this one may start
+    return ResultAnswer(applied=applied)
+
+
+def _remember(site: Site, bell: Bell, offer: WorkerOffer) -> None:
+    """Keep what a worker said of its machine, for `why` and for refusing at submit; written when it changes."""
+    text = records.to_json(
+        {name: getattr(offer, name) for name in ("cpus", "memory_bytes", "tier", "limits", "missing", "fix")}
+    )
+    if bell.is_news(offer.worker, text):
+        site.store.write(lambda tx: records.set_meta(tx, f"worker:{offer.worker}", text))

@@ -1,0 +1,515 @@
+"""The supervisor of one Attempt: `python -I -S supervisor.py ATTEMPT_DIR`. One file, standard library, no database, no network.
+
+It outlives the worker that started it. All it knows stands in ATTEMPT_DIR/supervisor.json; all it tells stands in
+ATTEMPT_DIR/state.json (replaced atomically; the last one is durable before the process ends) and in the Run's log.
+
+Order: take the lock -> join limits -> start the child -> state "running" -> watch -> kill what is left of the tree ->
+state "ended". The lock is held as long as this process lives. A worker that finds no state takes the same lock and
+leaves a file `void` behind, so an Attempt can never start after it was given up.
+
+Covered: time, memory and disk limits, cancel, the whole tree's end, the child's death when this process is killed.
+Not covered: a trusted handler's grandchild that leaves the session after this process was killed and no cgroup is in
+force; the worker finds that one by its environment.
+"""
+
+# pathlib costs 10 ms of every Attempt:
+# ruff: noqa: PTH
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import stat
+import sys
+import time
+
+TYPE_CHECKING = False  # importing typing costs 5 ms of every Attempt
+if TYPE_CHECKING:
+    from typing import Any
+
+    Plan = dict[str, Any]
+
+TICK_SECONDS = 0.2
+DISK_TICK_SECONDS = 2.0
+DRAIN_SECONDS = 2.0
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
+_MS_BIND, _MS_REC, _MS_PRIVATE = 0x1000, 0x4000, 0x40000
+_SYS_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class OpenHow(ctypes.Structure):
+    """struct open_how of openat2(2)."""
+
+    _fields_ = (("flags", ctypes.c_uint64), ("mode", ctypes.c_uint64), ("resolve", ctypes.c_uint64))
+
+
+def open_beneath(directory: int, path: bytes, flags: int) -> int:
+    """Open `path` below an open `directory`, following no symbolic link and never leaving it. Raises OSError."""
+    how = OpenHow(flags | os.O_CLOEXEC, 0, _RESOLVE)
+    handle = _libc.syscall(
+        ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(directory), path, ctypes.byref(how), ctypes.c_size_t(ctypes.sizeof(how))
+    )
+    if handle < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(path))
+    return int(handle)
+
+
+def process_start(pid: int) -> int:
+    """Start time of a process in clock ticks since boot: with the pid it names one process. 0 if there is none."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return int(file.read().rpartition(b")")[2].split()[19])
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+
+
+def write_state(directory: str, state: dict[str, object], *, durable: bool) -> None:
+    """Replace ATTEMPT_DIR/state.json."""
+    name = f"{directory}/state.json"
+    handle = os.open(name + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    os.write(handle, json.dumps(state, sort_keys=True).encode())
+    if durable:
+        os.fsync(handle)
+    os.close(handle)
+    os.rename(name + ".new", name)
+    if durable:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        os.fsync(folder)
+        os.close(folder)
+
+
+class Tree:
+    """The processes of the Attempt: the child, and everything that came from it."""
+
+    def __init__(self, plan: Plan, child: int) -> None:
+        """Look after `child`, whose cgroups are named in `plan`."""
+        self.child = child
+        self.cgroups: list[str] = plan["cgroups"]
+
+    def members(self) -> list[int]:
+        """The child and its descendants, and orphans that came to this process as their subreaper."""
+        found: list[int] = []
+        waiting = [os.getpid()]
+        while waiting:
+            for child in _children(waiting.pop()):
+                found.append(child)
+                waiting.append(child)
+        for folder in self.cgroups:
+            found += [pid for pid in _read_numbers(f"{folder}/cgroup.procs") if pid not in found]
+        return found
+
+    def memory_bytes(self) -> int:
+        """Sum of the proportional memory of all members."""
+        return sum(_memory_bytes(pid) for pid in self.members())
+
+    def kill(self) -> None:
+        """SIGKILL until nothing is left, so that not even a fork in the last moment survives."""
+        pause = 0.001
+        while members := [pid for pid in self.members() if _is_alive(pid)]:
+            for pid in members:
+                _signal(pid, signal.SIGKILL)
+            time.sleep(pause)
+            pause = min(0.1, pause * 2)
+        self.reap()
+
+    def reap(self) -> None:
+        """Take the exit states of orphans that ended; the child itself is waited for elsewhere."""
+        for pid in _children(os.getpid()):
+            if pid != self.child:
+                try:
+                    os.waitpid(pid, os.WNOHANG)
+                except ChildProcessError:
+                    continue
+
+    def was_out_of_memory(self) -> bool:
+        """Whether the kernel killed a member for the cgroup's memory limit."""
+        for folder in self.cgroups:
+            for name in ("memory.oom_control", "memory.events"):
+                for line in _read_text(f"{folder}/{name}").splitlines():
+                    key, _, count = line.partition(" ")
+                    if key == "oom_kill" and int(count) > 0:
+                        return True
+        return False
+
+    def peak_bytes(self) -> int:
+        """Greatest memory the cgroup saw; 0 without one."""
+        values = [0]
+        for folder in self.cgroups:
+            values += _read_numbers(f"{folder}/memory.max_usage_in_bytes") + _read_numbers(f"{folder}/memory.peak")
+        return max(values)
+
+    def remove_cgroups(self) -> None:
+        """Remove the Attempt's own groups; one that is still busy is left for the worker."""
+        for folder in self.cgroups:
+            try:
+                os.rmdir(folder)
+            except OSError:
+                continue
+
+
+class Log:
+    """The Run's log: appended to, up to a limit for one Attempt."""
+
+    def __init__(self, path: str, limit_bytes: int) -> None:
+        """Open `path` for appending."""
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._left = limit_bytes
+
+    def write(self, data: bytes) -> None:
+        """Append what the Attempt printed; past the limit one line says so and the rest is dropped."""
+        if self._left <= 0:
+            return
+        os.write(self._handle, data[: self._left])
+        self._left -= len(data)
+        if self._left <= 0:
+            self.note("the log of this attempt reached its limit; the rest is not kept")
+
+    def note(self, text: str) -> None:
+        """Append a line of the supervisor's own."""
+        os.write(self._handle, f"[baray] {text}\n".encode())
+
+
+class Supervision:
+    """Watches one child until it ended or has to end."""
+
+    def __init__(self, directory: str, plan: Plan, log: Log) -> None:
+        """Prepare to run `plan`."""
+        self.directory = directory
+        self.limits = plan["limits"]
+        self.plan = plan
+        self.log = log
+        self.reason = ""
+        self.kill_at = 0.0
+        self.asked = False
+        self.next_disk = 0.0
+
+    def run(self) -> dict[str, object]:
+        """Start the child, watch it, end its whole tree; the fields of the last state."""
+        output, child_output = os.pipe2(os.O_CLOEXEC)
+        status, child_status = os.pipe2(os.O_CLOEXEC)
+        trouble, child_trouble = os.pipe2(os.O_CLOEXEC)
+        signal.signal(signal.SIGTERM, self._on_signal)
+        pipes = (child_output, child_status, child_trouble)
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            _become_child(self.plan, parent, pipes)
+        for handle in pipes:
+            os.close(handle)
+        self.tree = Tree(self.plan, pid)
+        state = {"phase": "running", "child": pid, "child_start": process_start(pid), **_self_state()}
+        write_state(self.directory, state, durable=False)
+        started = time.monotonic()
+        wait_status, usage = self._watch(pid, output, started)
+        self.tree.kill()
+        self._drain(output)
+        failed_to_start = os.read(trouble, 4096).decode(errors="replace")
+        inner = _exit_code(os.read(status, 65536))
+        return {**state, **self._verdict(wait_status, inner, failed_to_start), **self._used(usage, started)}
+
+    def _watch(self, pid: int, output: int, started: float) -> tuple[int, Any]:
+        handle = os.pidfd_open(pid)
+        poller = select.poll()
+        poller.register(output, select.POLLIN)
+        poller.register(handle, select.POLLIN)
+        while True:
+            for ready, event in poller.poll(TICK_SECONDS * 1000):
+                if ready == handle:
+                    os.close(handle)
+                    _, wait_status, usage = os.wait4(pid, 0)
+                    self.tree.child = 0
+                    return wait_status, usage
+                data = os.read(output, 65536) if event & select.POLLIN else b""
+                if data:
+                    self.log.write(data)
+                else:
+                    poller.unregister(output)
+            self._check(time.monotonic(), started)
+
+    def _check(self, now: float, started: float) -> None:
+        self.tree.reap()
+        if self.reason:
+            if now >= self.kill_at:
+                self.tree.kill()
+            return
+        limits = self.limits
+        if self.asked or os.path.exists(f"{self.directory}/cancel"):
+            # A signal comes from whoever shuts the machine down: that is no wish of the Run's owner.
+            self._stop("terminated" if self.asked else "cancelled", limits["grace_seconds"])
+        elif limits["time_seconds"] and now - started > limits["time_seconds"]:
+            self.log.note(f"stopped: the time limit of {limits['time_seconds']:g} s was reached")
+            self._stop("time", limits["grace_seconds"])
+        elif limits["watch_memory"] and self.tree.memory_bytes() > limits["memory_bytes"]:
+            self.log.note(f"stopped: the memory limit of {limits['memory_bytes']} bytes was reached")
+            self._stop("memory", 0.0)
+        elif limits["disk_bytes"] and now >= self.next_disk:
+            used = sum(_disk_bytes(folder) for folder in limits["disk_folders"])
+            # A large folder takes long to measure: never spend more than a twentieth of the time on it.
+            self.next_disk = time.monotonic() + max(DISK_TICK_SECONDS, 20 * (time.monotonic() - now))
+            if used > limits["disk_bytes"]:
+                self.log.note(f"stopped: the disk limit of {limits['disk_bytes']} bytes was reached")
+                self._stop("disk", 0.0)
+
+    def _stop(self, reason: str, grace_seconds: float) -> None:
+        """Ask the tree to end now, and make it end after the grace."""
+        self.reason = reason
+        self.kill_at = time.monotonic() + grace_seconds
+        if not grace_seconds:
+            self.tree.kill()
+            return
+        for pid in self.tree.members():
+            if self.plan["sandbox"] is None or pid != self.tree.child:
+                _terminate(pid)
+
+    def _drain(self, output: int) -> None:
+        """What the tree wrote before it ended still stands in the pipe."""
+        os.set_blocking(output, False)
+        end = time.monotonic() + DRAIN_SECONDS
+        while time.monotonic() < end:
+            try:
+                data = os.read(output, 65536)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            self.log.write(data)
+
+    def _verdict(self, wait_status: int, inner: int | None, failed_to_start: str) -> dict[str, object]:
+        code = os.waitstatus_to_exitcode(wait_status)
+        reason, message = self.reason or ("signalled" if code < 0 else "exited"), ""
+        if failed_to_start:
+            stage, _, message = failed_to_start.partition(": ")
+            reason = "root_refused" if stage == "root" else "start_failed"
+        elif self.plan["sandbox"] is not None and not self.reason and code >= 0 and inner is None:
+            reason, message = "start_failed", "the sandbox did not start; its message stands in the log"
+        elif reason in {"exited", "signalled"} and code != 0 and self.tree.was_out_of_memory():
+            reason = "memory"
+            self.log.note(f"stopped: the memory limit of {self.limits['memory_bytes']} bytes was reached")
+        return {"reason": reason, "message": message, "exit_code": inner if inner is not None else code}
+
+    def _used(self, usage: Any, started: float) -> dict[str, object]:
+        return {
+            "phase": "ended",
+            "seconds": round(time.monotonic() - started, 4),
+            "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 4),
+            "peak_bytes": self.tree.peak_bytes() or usage.ru_maxrss * 1024,
+        }
+
+    def _on_signal(self, _number: int, _frame: object) -> None:
+        self.asked = True
+
+
+def main(directory: str) -> int:
+    """Supervise the Attempt in `directory`; 0 once its last state is durable, 3 if it is another's or given up."""
+    lock = os.open(f"{directory}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return 3
+    if os.path.exists(f"{directory}/void") or os.path.exists(f"{directory}/state.json"):
+        return 3
+    with open(f"{directory}/supervisor.json", "rb") as file:
+        plan = json.load(file)
+    _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    log = Log(plan["log"], plan["limits"]["log_bytes"])
+    if plan["number"] > 1:
+        log.note(f"attempt {plan['number']}")
+    supervision = Supervision(directory, plan, log)
+    state = supervision.run()
+    if state["message"]:
+        log.note(f"{state['reason']}: {state['message']}")
+    write_state(directory, state, durable=True)
+    supervision.tree.remove_cgroups()
+    return 0
+
+
+def _become_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
+    """In the forked child: limits, descriptors, uid, exec. Never returns."""
+    output, status, trouble = pipes
+    stage = "start"
+    try:
+        os.setsid()
+        stage = "limits"
+        for folder in plan["cgroups"]:
+            with open(f"{folder}/cgroup.procs", "wb") as file:
+                file.write(b"0")
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(b"500")  # when the machine runs out of memory, a tenant's process goes before the platform's
+        stage = "inputs"
+        argv = plan["argv"] if plan["sandbox"] is None else _sandbox_argv(plan, status)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        stage = "uid"
+        _drop(plan, parent)
+        stage = "root"
+        if plan["sandbox"] is not None and 0 in (*os.getresuid(), *os.getresgid()):
+            raise PermissionError("a sandbox is never launched from uid or gid 0")
+        stage = "exec"
+        os.chdir(plan["cwd"])
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        os.execve(argv[0], argv, plan["env"])  # noqa: S606 - no shell is wanted
+    except (OSError, ValueError) as error:
+        os.write(trouble, f"{stage}: {error}"[:4000].encode())
+    finally:
+        os._exit(126)
+
+
+def _drop(plan: Plan, parent: int) -> None:
+    if plan["uid"] is not None and os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(plan["gid"], plan["gid"], plan["gid"])
+        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
+    # After the uid: the kernel forgets the death signal when credentials change.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(126)
+    if plan["sandbox"] is not None:
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _sandbox_argv(plan: Plan, status: int) -> list[str]:
+    """bwrap's argument list; every bind by a descriptor that no link in a tenant's folder could have bent."""
+    sandbox = plan["sandbox"]
+    argv = [*sandbox["head"]]
+    stage = _private_stage() if os.geteuid() == 0 else ""
+    for number, bind in enumerate(sandbox["binds"]):
+        root = os.open(bind["under"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = open_beneath(root, os.fsencode(bind["path"]), os.O_PATH)
+        os.close(root)
+        if stage:
+            handle = _show(handle, f"{stage}/{number}")
+        os.set_inheritable(handle, True)
+        argv += ["--bind-fd" if bind["write"] else "--ro-bind-fd", str(handle), bind["to"]]
+    argv += sandbox["middle"]
+    if sandbox["seccomp"]:
+        handle = os.open(sandbox["seccomp"], os.O_RDONLY | os.O_CLOEXEC)
+        os.set_inheritable(handle, True)
+        argv += ["--seccomp", str(handle)]
+    os.set_inheritable(status, True)
+    return [*argv, "--json-status-fd", str(status), "--", *plan["argv"]]
+
+
+def _private_stage() -> str:
+    """As root: a folder in a mount namespace of our own, so that a slot's uid reaches what lies in closed folders."""
+    for done in (_libc.unshare(0x20000), _libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)):
+        if done != 0:
+            raise OSError(ctypes.get_errno(), "no mount namespace")
+    if _libc.mount(b"stage", b"/run", b"tmpfs", 0, b"mode=0755") != 0:
+        raise OSError(ctypes.get_errno(), "no tmpfs on /run")
+    return "/run"
+
+
+def _show(handle: int, place: str) -> int:
+    """Bind what an open descriptor names at `place` and open it there; bwrap resolves paths as the slot's uid."""
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.mkdir(place)
+    else:
+        os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC))
+    if _libc.mount(f"/proc/self/fd/{handle}".encode(), place.encode(), None, _MS_BIND, None) != 0:
+        raise OSError(ctypes.get_errno(), "no bind", place)
+    os.close(handle)
+    return os.open(place, os.O_PATH | os.O_CLOEXEC)
+
+
+def _exit_code(status: bytes) -> int | None:
+    """The exit code that bwrap reports; None if the command never ran to an end."""
+    for line in status.splitlines():
+        found = json.loads(line)
+        if "exit-code" in found:
+            return int(found["exit-code"])
+    return None
+
+
+def _self_state() -> dict[str, object]:
+    pid = os.getpid()
+    now = time.time()  # noqa: TID251 - a process of its own has no Clock to be handed
+    return {"v": 1, "pid": pid, "start": process_start(pid), "session": os.getsid(0), "boot": boot_id(), "time": now}
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot: pids and start times mean nothing in another one."""
+    return _read_text("/proc/sys/kernel/random/boot_id").strip()
+
+
+def _terminate(pid: int) -> None:
+    """SIGTERM; SIGKILL to the first process of a pid namespace that has no handler, for the kernel would drop the signal."""
+    status = dict(line.partition(":")[::2] for line in _read_text(f"/proc/{pid}/status").splitlines())
+    inside = status.get("NSpid", "").split()
+    caught = int(status.get("SigCgt", "0"), 16) >> (signal.SIGTERM - 1) & 1
+    first = len(inside) > 1 and inside[-1] == "1"
+    _signal(pid, signal.SIGKILL if first and not caught else signal.SIGTERM)
+
+
+def _is_alive(pid: int) -> bool:
+    fields = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return bool(fields) and fields[0] not in {"Z", "X"}
+
+
+def _signal(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    for thread in threads:
+        found += _read_numbers(f"/proc/{pid}/task/{thread}/children")
+    return found
+
+
+def _memory_bytes(pid: int) -> int:
+    for line in _read_text(f"/proc/{pid}/smaps_rollup").splitlines():
+        if line.startswith("Pss:"):
+            return int(line.split()[1]) * 1024
+    # A process that forbids a look at its maps is counted whole.
+    fields = _read_text(f"/proc/{pid}/statm").split()
+    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") if fields else 0
+
+
+def _disk_bytes(folder: str) -> int:
+    total = 0
+    waiting = [folder]
+    while waiting:
+        try:
+            with os.scandir(waiting.pop()) as found:
+                for item in found:
+                    total += item.stat(follow_symlinks=False).st_blocks * 512
+                    if item.is_dir(follow_symlinks=False):
+                        waiting.append(item.path)
+        except OSError:
+            continue  # removed or closed while we looked
+    return total
+
+
+def _read_text(path: str) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""
+
+
+def _read_numbers(path: str) -> list[int]:
+    return [int(word) for word in _read_text(path).split() if word.isdigit()]
+
+
+if __name__ == "__main__":
+    os.umask(0o027)
+    sys.exit(main(sys.argv[1]))

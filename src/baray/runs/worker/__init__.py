@@ -1,0 +1,35 @@
+"""The worker process of one machine. Owns: leases it pulled, supervisors it started or adopted. Does not own: any truth."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from baray.runs.sandbox import find_cgroups, probe
+from baray.runs.worker.attempts import open_machine
+from baray.runs.worker.loop import Worker, install_signals, machine_memory_bytes
+
+__all__ = ["main"]
+
+
+def main(home: Path, socket: Path, slots: int, name: str = "local") -> None:
+    """Work for the control at `socket` until SIGTERM; `name` sets two workers of one home apart."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    os.umask(0o027)
+    cgroups = find_cgroups()
+    machine = open_machine(home, name, cgroups)
+    with (machine.journal / "lock").open("w") as lock:
+        # A worker that is being replaced may still be leaving: two must never answer for the same Attempts.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        worker = Worker(
+            name=name,
+            machine=machine,
+            socket=socket,
+            slots=slots,
+            memory_bytes=machine_memory_bytes(),
+            report=probe(cgroups=cgroups),
+        )
+        install_signals(worker)
+        worker.run()

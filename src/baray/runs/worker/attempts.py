@@ -1,0 +1,334 @@
+"""One Attempt on this machine: its folder, its supervisor, its end. Everything that must survive a dead worker is a file."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import py_compile
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from baray.core import Fault
+from baray.runs.context import replace_json
+from baray.runs.protocol import LeaseGrant
+from baray.runs.sandbox import (
+    Bind,
+    Cgroups,
+    Command,
+    Limits,
+    Owner,
+    environment_bind,
+    find_bwrap,
+    group_members,
+    make_group,
+    sandbox_plan,
+    slot_owner,
+    supervisor_plan,
+    trusted_plan,
+)
+from baray.runs.supervisor import boot_id, process_start
+
+_SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
+_MIN_FREE_SHARE = 0.05  # of the disk is kept for the platform
+_LEFTOVER_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """An Attempt that this worker answers for; its journal file is there until control has taken its result."""
+
+    attempt_id: str
+    """`t_...`."""
+    run_id: str
+    """`r_...`."""
+    lease_token: str
+    """Shown with every message about it."""
+    number: int
+    """From 1."""
+    slot: int
+    """Index of the uid it has to itself."""
+    command: bool
+    """A tenant's command, or a trusted handler."""
+    outputs: bool
+    """Whether a command's outputs have to be taken."""
+    directory: str
+    """ATTEMPT_DIR."""
+    cgroups: tuple[str, ...]
+    """Its cgroup folders."""
+
+    @property
+    def folder(self) -> Path:
+        """ATTEMPT_DIR as a path."""
+        return Path(self.directory)
+
+    def state(self) -> dict[str, Any]:
+        """The supervisor's state; empty if it has told none."""
+        return _read_json(self.folder / "state.json")
+
+    def result(self) -> dict[str, Any]:
+        """What the handler (or the taking of outputs) left; empty if nothing."""
+        return _read_json(self.folder / "result.json")
+
+    def progress(self) -> dict[str, Any] | None:
+        """How far the handler is."""
+        return _read_json(self.folder.parent / "progress.json") or None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """Where this worker runs Attempts, found once at its start."""
+
+    home: Path
+    """The home."""
+    journal: Path
+    """Folder with a file for each Attempt that it answers for."""
+    cgroups: Cgroups
+    """Where groups are made."""
+    supervisor: Path
+    """The supervisor, compiled."""
+
+    def held(self, grant: LeaseGrant, slot: int) -> Held:
+        """The Attempt of a grant. Its journal file is written first, so that whatever follows can be found again."""
+        folder = self.home / "runs" / grant.run_id / f"attempt-{grant.number}"
+        command = grant.spec["command"] is not None
+        held = Held(
+            attempt_id=grant.attempt_id,
+            run_id=grant.run_id,
+            lease_token=grant.lease_token,
+            number=grant.number,
+            slot=slot,
+            command=command,
+            outputs=command and bool(grant.spec["sandbox"]["outputs"]),
+            directory=str(folder),
+            cgroups=tuple(str(parent / grant.attempt_id) for parent in self.cgroups.folders),
+        )
+        replace_json(self.journal / f"{grant.attempt_id}.json", asdict(held), durable=False)
+        return held
+
+    def open_attempts(self) -> list[Held]:
+        """What an earlier worker left."""
+        found = [_read_json(path) for path in sorted(self.journal.glob("t_*.json"))]
+        return [Held(**{**one, "cgroups": tuple(one["cgroups"])}) for one in found if one]
+
+    def launch(self, held: Held, grant: LeaseGrant) -> subprocess.Popen[bytes]:
+        """Prepare the Attempt's folder and start its supervisor. Raises Refused `no_sandbox`, OSError."""
+        owner = _home_owner(self.home)
+        _make_folders(self.home, held, owner, slot_owner(held.slot) if held.command else owner)
+        limits = self._limits(grant)
+        groups = make_group(self.cgroups, held.attempt_id, limits)
+        base = supervisor_plan(
+            attempt_dir=held.folder,
+            log=held.folder.parent / "log.txt",
+            number=held.number,
+            limits=limits,
+            owner=slot_owner(held.slot) if held.command else owner,
+            cgroups=groups,
+        )
+        facts = {"run_id": held.run_id, "blobs": str(self.home / "blobs"), "spec": dict(grant.spec)}
+        facts |= {"inputs": list(grant.inputs), "uid": base["uid"], "limit_bytes": limits.disk_bytes}
+        replace_json(held.folder.parent / "spec.json", dict(grant.spec), durable=False)
+        replace_json(held.folder / "attempt.json", facts, durable=False)
+        plan = self._command(held, grant, base, limits) if held.command else _handler(held, base)
+        replace_json(held.folder / "supervisor.json", plan, durable=False)
+        log = (held.folder / "supervisor.log").open("ab")
+        with log:
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", str(self.supervisor), held.directory],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={},
+                start_new_session=True,  # it outlives this worker and its terminal
+            )
+
+    def forget(self, held: Held) -> None:
+        """Control has taken the result: only what people read stays."""
+        for name in ("work", "out", "in"):
+            shutil.rmtree(held.folder / name, ignore_errors=True)
+        (self.journal / f"{held.attempt_id}.json").unlink(missing_ok=True)
+
+    def _limits(self, grant: LeaseGrant) -> Limits:
+        wanted = grant.spec["resources"]
+        disk = shutil.disk_usage(self.home)
+        return Limits(
+            cpus=wanted["cpus"],
+            memory_bytes=wanted["memory_bytes"],
+            time_seconds=wanted["time_seconds"],
+            disk_bytes=max(1, int(disk.free - disk.total * _MIN_FREE_SHARE)),
+        )
+
+    def _command(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        bwrap = find_bwrap()
+        _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs)
+        environment, _ = environment_bind()
+        binds = (
+            *environment,
+            Bind(under=held.folder, path="in", to="/in"),
+            Bind(under=held.folder, path="work", to="/job", write=True),
+            Bind(under=held.folder, path="out", to="/out", write=True),
+        )
+        told = {"BARAY_RUN": held.run_id, "BARAY_ATTEMPT": held.attempt_id}
+        command = Command(argv=tuple(grant.spec["command"]), binds=binds, environment=told, bwrap=bwrap)
+        return sandbox_plan(base, command, limits)
+
+
+def open_machine(home: Path, name: str, cgroups: Cgroups) -> Machine:
+    """Find this machine's parts. The supervisor is compiled once: as a script Python would compile it for every Attempt."""
+    journal = home / "run" / f"attempts-{name}"
+    journal.mkdir(mode=0o700, parents=True, exist_ok=True)
+    compiled = journal / "supervisor.pyc"
+    py_compile.compile(str(_SUPERVISOR), cfile=str(compiled), doraise=True)
+    return Machine(home=home, journal=journal, cgroups=cgroups, supervisor=compiled)
+
+
+def is_alive(held: Held) -> bool:
+    """Whether the Attempt's supervisor runs. One that has told nothing yet is given up for good if it is not there."""
+    state = held.state()
+    if state:
+        return state["boot"] == boot_id() and process_start(state["pid"]) == state["start"]
+    try:
+        lock = os.open(held.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (held.folder / "void").touch()  # under the lock: a supervisor that comes late sees it and leaves
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def wait_for_end(held: Held) -> None:
+    """Wait until an adopted supervisor has ended."""
+    state = held.state()
+    while not state and is_alive(held):
+        time.sleep(0.005)  # it holds the lock and is about to tell its pid
+        state = held.state()
+    if not state or not is_alive(held):
+        return
+    try:
+        handle = os.pidfd_open(state["pid"])
+    except ProcessLookupError:
+        return
+    try:
+        if is_alive(held):  # the descriptor names this process now, and it is still the one we mean
+            poller = select.poll()
+            poller.register(handle, select.POLLIN)
+            poller.poll()
+    finally:
+        os.close(handle)
+
+
+def kill_leftovers(held: Held) -> None:
+    """End every process of an Attempt whose supervisor was killed. Raises Fault `not_killed` if one will not go."""
+    state = held.state()
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    while found := _leftovers(held, state):
+        for pid in found:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if time.monotonic() > deadline:
+            raise Fault("not_killed", f"Processes {found} of {held.attempt_id} do not end.", fix="Restart the machine.")
+        time.sleep(0.005)
+    for folder in held.cgroups:
+        if Path(folder).is_dir():
+            Path(folder).rmdir()
+
+
+def _leftovers(held: Held, state: dict[str, Any]) -> list[int]:
+    """Living processes of the Attempt: by cgroup, by session, and by the mark in their environment."""
+    mark = f"BARAY_ATTEMPT={held.attempt_id}".encode()
+    session = state.get("child", 0) if state.get("boot") == boot_id() else 0
+    found = set(group_members(list(held.cgroups)))
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
+            # The session carries the child's pid; a process older than the child is another's with the same number.
+            same = session and int(fields[3]) == session and int(fields[19]) >= state["child_start"]
+            if same or mark in Path("/proc", name, "environ").read_bytes().split(b"\0"):
+                found.add(int(name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return [pid for pid in found if _state_letter(pid) not in {"Z", "X", ""}]
+
+
+def _state_letter(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def _handler(held: Held, base: dict[str, Any]) -> dict[str, Any]:
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(held.folder / "work")}
+    environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
+    return trusted_plan(base, [sys.executable, "-m", "baray.runs.attempt", held.directory], environment)
+
+
+def _home_owner(home: Path) -> Owner:
+    """Trusted handlers run as the user whom the home belongs to, where the worker itself is root."""
+    found = home.stat()
+    if os.geteuid() != 0 or found.st_uid == 0:
+        return Owner()
+    return Owner(uid=found.st_uid, gid=found.st_gid)
+
+
+def _make_folders(home: Path, held: Held, owner: Owner, worker: Owner) -> None:
+    run_dir = held.folder.parent
+    for folder, mode, belongs in (
+        (home / "runs", 0o755, owner),
+        (run_dir, 0o2750, owner),  # its files belong to the home's group: control reads them
+        (held.folder, 0o2750, owner),
+        (held.folder / "in", 0o755, owner),
+        (held.folder / "work", 0o700, worker),
+        (held.folder / "out", 0o700, worker),
+    ):
+        if not folder.exists():
+            folder.mkdir()
+            if belongs.uid is not None and belongs.gid is not None:
+                os.chown(folder, belongs.uid, belongs.gid)
+            folder.chmod(mode)
+
+
+def _lay_inputs(blobs: Path, folder: Path, inputs: tuple[Any, ...]) -> None:
+    """Lay inputs out as folders of links to blobs: shown read-only in the sandbox, and another uid owns them."""
+    for one in inputs:
+        top = folder / one["name"]
+        top.mkdir(exist_ok=True)
+        for file in one["files"]:
+            parts = Path(file["path"]).parts
+            if Path(file["path"]).is_absolute() or ".." in parts or "\0" in file["path"]:
+                raise Fault("bad_path", f"Input '{one['name']}' names a file '{file['path']}'.")
+            target = top / file["path"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            digest = file["digest"].removeprefix("sha256:")
+            blob = blobs / digest[:2] / digest[2:]
+            if not target.exists():
+                try:
+                    target.hardlink_to(blob)
+                except OSError:  # another file system, or too many links
+                    shutil.copyfile(blob, target)
+                    target.chmod(0o444)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """A small JSON file; empty if there is none or it is not whole."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
