@@ -44,8 +44,11 @@ class Home:
         """Append entries in one action; returns the last one's index."""
 
         def act(tx):
-            for _ in range(number):
-                index = self.ledger.append(tx, "run.started", actor=ACTOR, subject="run:r_1", label="internal")
+            for n in range(number):
+                facts = {"number": n}
+                index = self.ledger.append(
+                    tx, "run.started", actor=ACTOR, subject="run:r_1", label="internal", facts=facts
+                )
             return index
 
         return self.store.write(act)

@@ -49,6 +49,7 @@ def test_entries_page_forwards_and_backwards(home):
         "actor": ACTOR,
         "subject": "run:r_1",
         "label": "internal",
+        "facts": {"number": 4},
     }
 
 

@@ -41,6 +41,8 @@ class Rebuilt:
     """Leaf hashes of the tiles that a head ends in."""
     published: list[tuple[int, bytes]] = field(default_factory=list)
     """Entries that tell of versions."""
+    unknown: set[int] = field(default_factory=set)
+    """Tiles of level 0 whose signed hashes are lost: neither entries nor tile lead to what is above."""
     damaged: bool = False
     """Whether any entry was found changed or missing."""
 
@@ -74,7 +76,9 @@ def rebuild(rows: Rows, size: int, newest: Checkpoint | None, sizes: Iterable[in
         if n in edges:
             built.edges[n] = leaves
         if width == tree.TILE_WIDTH:
-            _climb(built.levels, 0, tree.hash_row(leaves))
+            # What is lost below is named already: go on with what was signed above it, and find what else is damaged.
+            above = _above(rows, n) if n in built.unknown else b""
+            _climb(built.levels, 0, above or tree.hash_row(leaves))
     notes.count("entries", size)
     _compare_tiles(rows, built, notes)
     return built
@@ -126,15 +130,24 @@ def _settle(
             also = "" if good_tile else f"; tile 0/{n} and what is above it do not agree either"
             notes.add(f"entry {index}", f"its bytes were changed{also}")
             built.damaged = True
+    if not good_tile and not signed(leaves):
+        built.unknown.add(n)
     return stored if good_tile else leaves
+
+
+def _above(rows: Rows, n: int) -> bytes:
+    """The hash of tile 0/n in the tile above; empty if that is missing too."""
+    tile = rows.tile(1, n >> 8)
+    at = (n & 255) * HASH_BYTES
+    found = tile[at : at + HASH_BYTES] if isinstance(tile, bytes) else b""
+    return found if len(found) == HASH_BYTES else b""
 
 
 def _signed(rows: Rows, built: Rebuilt, n: int, newest: Checkpoint | None) -> Callable[[bytes], bool]:
     """A test of leaf hashes below tile n against what lies above: the next level's tile, or the newest head."""
     if (n + 1) * tree.TILE_WIDTH <= built.size:
-        above = rows.tile(1, n >> 8)
-        at = (n & 255) * HASH_BYTES
-        return lambda leaves: isinstance(above, bytes) and above[at : at + HASH_BYTES] == tree.hash_row(leaves)
+        above = _above(rows, n)
+        return lambda leaves: above == tree.hash_row(leaves)
 
     def leads_to_head(leaves: bytes) -> bool:
         edge = Rebuilt(size=built.size, levels=built.levels, edges={n: leaves})
