@@ -1,0 +1,91 @@
+"""Service -> Answer: desks and model services, the router that answers, and the receipts of what was answered.
+
+Owns: Services, Revisions and Answers; the snapshot that routers serve from; the router process with its pages; the
+engines that are light enough to run in it (desk, linear model).
+Does not own: how an Index or a Model is made (data, train), the ledger's format, who may do what (access decides).
+
+The names below are loaded when they are first used: the router imports `baray.serve.router` in a process of its own,
+which must stay free of the database and its library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from baray.serve.answers import (
+        Ingested,
+        count_answers,
+        get_answer,
+        ingest,
+        list_answers,
+        receipt_of,
+        receipts_root,
+        usage,
+    )
+    from baray.serve.desk import evaluate
+    from baray.serve.services import (
+        Service,
+        ServiceRequest,
+        create_desk,
+        deploy_model,
+        get_service,
+        list_revisions,
+        list_services,
+        snapshot,
+        stop_service,
+    )
+
+__all__ = [
+    "Ingested",
+    "Service",
+    "ServiceRequest",
+    "count_answers",
+    "create_desk",
+    "deploy_model",
+    "evaluate",
+    "get_answer",
+    "get_service",
+    "ingest",
+    "list_answers",
+    "list_revisions",
+    "list_services",
+    "receipt_of",
+    "receipts_root",
+    "snapshot",
+    "stop_service",
+    "usage",
+]
+
+_MODULES = {
+    "baray.serve.answers": (
+        "Ingested",
+        "count_answers",
+        "get_answer",
+        "ingest",
+        "list_answers",
+        "receipt_of",
+        "receipts_root",
+        "usage",
+    ),
+    "baray.serve.desk": ("evaluate",),
+    "baray.serve.services": (
+        "Service",
+        "ServiceRequest",
+        "create_desk",
+        "deploy_model",
+        "get_service",
+        "list_revisions",
+        "list_services",
+        "snapshot",
+        "stop_service",
+    ),
+}
+_PLACES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'baray.serve' has no attribute '{name}'")
+    return getattr(importlib.import_module(_PLACES[name]), name)

@@ -1,0 +1,232 @@
+"""Answers on the control side: taken from the routers' spools into the database and the ledger, and listed.
+
+Order of durability: a spool's file is whole on disk before it is read; its receipts become rows, usage and one
+`answers.batch` entry in one transaction; only after its COMMIT is the file deleted. A kill in between leaves the file:
+its receipts are then known by their ids and nothing is written twice.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row
+
+from baray.access import Site
+from baray.core import NotFound, canonical_json, iso_date
+from baray.serve import records
+from baray.serve.receipts import Denial, Line, Receipt, decode_line
+from baray.store import Tx
+
+MAX_BATCH = 2000  # receipts in one transaction
+MAX_LIST = 500
+_USAGE_COLUMNS = {"service": "service_id", "key": "key_id", "project": "project_id"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ingested:
+    """What one call of `ingest` did."""
+
+    answers: int
+    """Receipts that became Answers."""
+    files: int
+    """Files of the spool that were finished."""
+    lost_bytes: int
+    """Bytes that could not be read: a torn last line, or damage."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    path: Path
+    lines: tuple[Line, ...]
+    lost_bytes: int
+    damaged: bool
+
+
+def ingest(site: Site, spool: Path) -> Ingested:
+    """Take what the routers have finished. Safe to repeat and to be killed anywhere; call it about once a second.
+
+    One caller at a time. A file that holds more than a torn last line of damage is kept beside, as `.damaged`.
+    """
+    answers, num_files, lost = 0, 0, 0
+    for files in _batches(spool):
+        answers += site.store.write(partial(_write, site=site, files=files))
+        for file in files:
+            if file.damaged:
+                file.path.rename(file.path.with_suffix(".damaged"))
+            else:
+                file.path.unlink()
+        num_files += len(files)
+        lost += sum(file.lost_bytes for file in files)
+    return Ingested(answers=answers, files=num_files, lost_bytes=lost)
+
+
+def get_answer(tx: Tx, answer_id: str) -> dict[str, Any]:
+    """One Answer. Raises NotFound: also for an id that is not yet ingested, at most two seconds after it was given."""
+    row = records.answer_by_id(tx, answer_id)
+    if row is None:
+        raise NotFound("answer", answer_id, fix="See a desk's answers: baray desk show NAME")
+    return _answer(row)
+
+
+def list_answers(
+    tx: Tx, service_id: str, *, outcome: str | None = None, after: str | None = None, limit: int = 50
+) -> list[dict[str, Any]]:
+    """Answers of a Service, newest first; `after` is the id of the last one of the page before."""
+    return [
+        _answer(row)
+        for row in records.answers(tx, service_id, outcome=outcome, after=after, limit=min(limit, MAX_LIST))
+    ]
+
+
+def count_answers(tx: Tx, service_id: str) -> dict[str, int]:
+    """Outcome -> number of Answers of a Service."""
+    return records.count_answers(tx, service_id)
+
+
+def usage(tx: Tx, project_id: str, *, by: str = "service") -> list[dict[str, Any]]:
+    """Requests and milliseconds of a project by `service`, `key` or `project`."""
+    return [
+        {by: row.key, "requests": row.requests, "ms": round(row.ms, 3)}
+        for row in records.usage_by(tx, project_id, _USAGE_COLUMNS[by])
+    ]
+
+
+def receipt_of(answer: dict[str, Any]) -> Receipt:
+    """The receipt of a stored Answer: its digest is the Answer's `receipt_digest` as long as nobody changed the row."""
+    names = Receipt.__slots__
+    return Receipt(**{name: answer[name] for name in names} | {"citations": tuple(answer["citations"])})
+
+
+def receipts_root(digests: Sequence[str]) -> str:
+    """RFC 6962 Merkle root over the digests of receipts (as text), in the order of the batch."""
+    row = [hashlib.sha256(b"\x00" + digest.encode()).digest() for digest in digests]
+    while len(row) > 1:
+        pairs = [hashlib.sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
+        row = pairs + row[len(pairs) * 2 :]
+    return "sha256:" + (row[0] if row else hashlib.sha256(b"").digest()).hex()
+
+
+def _batches(spool: Path) -> Iterator[list[_File]]:
+    """Finished files, oldest first, in groups of about MAX_BATCH receipts."""
+    batch: list[_File] = []
+    for path in _finished(spool):
+        batch.append(_read(path))
+        if sum(len(file.lines) for file in batch) >= MAX_BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _finished(spool: Path) -> list[Path]:
+    """Complete files, and what dead routers left: a `.part` that nobody holds a lock on."""
+    found = list(spool.glob("*.jsonl"))
+    for part in spool.glob("*.jsonl.part"):
+        whole = _adopt(part)
+        if whole is not None:
+            found.append(whole)
+    return sorted(found, key=lambda path: path.name.partition("-")[2])
+
+
+def _adopt(part: Path) -> Path | None:
+    """Finish a dead router's file; None while its router lives or has finished it itself."""
+    try:
+        handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The lock came free by a rename as well as by a death: only a file that still has this name is ours to rename.
+        if not part.exists():
+            return None
+        part.rename(part.with_suffix(""))
+    except BlockingIOError:
+        return None
+    finally:
+        os.close(handle)
+    return part.with_suffix("")
+
+
+def _read(path: Path) -> _File:
+    """The lines of a file; what cannot be read is counted, never guessed."""
+    lines: list[Line] = []
+    lost = 0
+    damaged = False
+    for raw in path.read_bytes().splitlines(keepends=True):
+        torn = not raw.endswith(b"\n")
+        try:
+            lines.append(decode_line(raw))
+        except ValueError:
+            lost += len(raw)
+            damaged = damaged or not torn
+    return _File(path=path, lines=tuple(lines), lost_bytes=lost, damaged=damaged)
+
+
+def _write(tx: Tx, *, site: Site, files: list[_File]) -> int:
+    """Rows, usage and entries of some files; returns the number of new Answers."""
+    lines = [line for file in files for line in file.lines]
+    receipts = {line.receipt.id: (line.receipt, line.key_id) for line in lines if line.receipt is not None}
+    known = records.known_answers(tx, list(receipts))
+    real = records.known_revisions(tx, sorted({receipt.revision_id for receipt, _ in receipts.values()}))
+    new = [
+        (receipt, key_id)
+        for receipt, key_id in receipts.values()
+        if receipt.id not in known and (receipt.revision_id, receipt.service_id, receipt.project_id) in real
+    ]
+    _write_answers(tx, site, new)
+    _write_denials(tx, site, [line.denial for line in lines if line.denial is not None])
+    lost = sum(file.lost_bytes for file in files)
+    strange = len(receipts) - len(new) - len(known)
+    if lost or strange:
+        facts = {"bytes": lost, "unknown_service": strange}
+        site.ledger.append(tx, "answers.lost", actor="router", subject="spool", facts=facts)
+    return len(new)
+
+
+def _write_answers(tx: Tx, site: Site, new: list[tuple[Receipt, str]]) -> None:
+    if not new:
+        return
+    digests = [receipt.digest() for receipt, _ in new]
+    rows = [
+        asdict(receipt) | {"citations": canonical_json(list(receipt.citations)).decode(), "receipt_digest": digest}
+        for (receipt, _), digest in zip(new, digests, strict=True)
+    ]
+    records.add_answers(tx, rows)
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    times: defaultdict[tuple[str, str, str, str], float] = defaultdict(float)
+    for receipt, key_id in new:
+        key = (iso_date(receipt.created), receipt.project_id, receipt.service_id, key_id)
+        counts[key] += 1
+        times[key] += receipt.ms
+    records.add_usage(tx, [(*key, number, times[key]) for key, number in sorted(counts.items())])
+    facts = {"count": len(new), "root": receipts_root(digests)}
+    site.ledger.append(tx, "answers.batch", actor="router", subject="answers", facts=facts)
+
+
+def _write_denials(tx: Tx, site: Site, denials: list[Denial]) -> None:
+    """One entry for each Service, asker and rule of a batch: somebody who asks a thousand times fills no ledger."""
+    counts = Counter((one.service_id, one.project_id, one.actor_id, one.rule) for one in denials if one.service_id)
+    for (service_id, project_id, actor_id, rule), number in sorted(counts.items()):
+        site.ledger.append(
+            tx,
+            "access.denied",
+            actor=actor_id,
+            subject=service_id,
+            project=project_id,
+            decision="refuse",
+            facts={"action": "ask", "rule": rule, "count": number},
+        )
+
+
+def _answer(row: Row[Any]) -> dict[str, Any]:
+    values = {name: getattr(row, name) for name in records.ANSWER_COLUMNS}
+    return values | {"citations": json.loads(row.citations), "ref": f"answer:{row.id}"}
