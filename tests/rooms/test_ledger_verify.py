@@ -312,7 +312,7 @@ def state_of(folder):
 
 def test_it_writes_nothing_beside_a_live_killed_or_closed_writer(tmp_path):
     home = tmp_path / "home"
-    script = [sys.executable, "-c", WRITER, str(home), os.path.dirname(__file__)]
+    script = [sys.executable, "-c", WRITER, str(home), str(Path(__file__).parent)]
     with subprocess.Popen(script, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == b"ready\n"
