@@ -23,9 +23,16 @@ def make_desk(cli: Cli, name: str, dataset: str, audience: tuple[str, ...], *, s
     say(told(cli, run))
     index = run["outputs"][0]["ref"]
     service = cli.client.put_service(name, kind="desk", of=index, audience=audience)
-    line = "Nothing changed: reusing {refs}." if service.get("reused") else "Hosting {refs}."
-    say(cli.screen.tr(line, refs=f"service:{name}"))
+    say(hosted(cli, service))
     return {"index": index, "service": service}
+
+
+def hosted(cli: Cli, service: Json) -> str:
+    """One line about a Service that was put at a name, once the router answers there."""
+    if service.get("reused"):
+        return cli.screen.tr("Nothing changed: reusing {refs}.", refs=service["ref"])
+    cli.client.await_served(service["name"])
+    return cli.screen.tr("Hosting {refs}.", refs=service["ref"])
 
 
 def _create(
@@ -69,12 +76,20 @@ def _ask(cli: Cli, name: str, question: str, ask_as: str | None) -> None:
 
 def answer_lines(cli: Cli, answer: Json) -> list[str]:
     """An Answer for people: the words, then where they stand."""
-    lines = [answer["answer"]]
+    lines = [answer["answer"] or refusal(cli, answer)]
     for number, citation in enumerate(answer.get("citations", []), 1):
         start, end = citation["span"]
         lines.append(f"  [{number}] {citation['document']} ({start}-{end})")
     lines.append(cli.screen.style(f"  {answer['outcome']}  answer:{answer['id'].removeprefix('answer:')}", "dim"))
     return lines
+
+
+def refusal(cli: Cli, answer: Json) -> str:
+    """Why there is no answer, and whom to ask."""
+    expired = answer["outcome"] == "expired"
+    said = "What the documents say of it is no longer valid." if expired else "It is not in the documents."
+    office = answer.get("referral")
+    return cli.screen.tr(said) + (" " + cli.screen.tr("Ask: {office}", office=office) if office else "")
 
 
 def _test(cli: Cli, name: str, file: str, ask_as: str | None) -> None:

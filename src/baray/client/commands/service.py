@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.commands.desk import hosted
 from baray.client.output import table
 from baray.core import check_name, parse_ref
 
@@ -13,9 +14,10 @@ def _deploy(cli: Cli, name: str, model: str, audience: tuple[str, ...], title: s
     check_name(name)
     ref = str(parse_ref(model, kind="model"))
     service = cli.client.put_service(name, kind="model", of=ref, audience=audience or ("project",), title=title)
+    line = hosted(cli, service)
     router = cli.client.status().get("router_url") or ""
     fix = f'POST {router}/v1/classify {{"model": "{name}", "input": "..."}}'
-    cli.screen.show(service, lambda: [cli.screen.tr("Hosting {refs}.", refs=f"service:{name}"), f"  {fix}"])
+    cli.screen.show(service, lambda: [line, f"  {fix}"])
 
 
 def _stop(cli: Cli, name: str) -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baray.client.cli import Cli
-from baray.client.commands.desk import make_desk
+from baray.client.commands.desk import hosted, make_desk, refusal
 from baray.client.commands.source import add_source
 from baray.client.commands.source import told as source_told
 from baray.client.commands.watching import told, watch
 from baray.client.demo.sample import OUT_OF_SCOPE, Asked, Material
 from baray.client.demo.story import Story
 from baray.client.sdk.transport import Json
-from baray.core import Refused
+from baray.core import NotFound, Refused
 
 OFFICER = "officer"
 _LETTERS, _ROUTER = "letters", "letters-router"
 _QUESTION_CHARACTERS = 100
+_NEW_REVISION_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,47 +74,76 @@ def host(stage: Stage, dataset: str, routing: Json | None) -> Json:
     audience = ("public",) if stage.material.public else ("project",)
     made = make_desk(cli, name, dataset, audience, say=lambda text: story.line("  " + text))
     if routing is not None:
-        cli.client.put_service(_ROUTER, kind="model", of=routing["model"], audience=("project",))
-        story.fact("Hosting {refs}.", refs=f"service:{_ROUTER}")
+        served = cli.client.put_service(_ROUTER, kind="model", of=routing["model"], audience=("project",))
+        story.line("  " + hosted(cli, served))
     url = made["service"]["url"]
     story.line("  " + url)
-    return {"index": made["index"], "desk": {"service": f"service:{name}", "url": url}}
+    desk = {"service": f"service:{name}", "url": url}
+    return {"index": made["index"], "desk": desk, "revision": int(made["service"]["revision"])}
 
 
-def ask(stage: Stage, dataset: str) -> list[Json]:
+def ask(stage: Stage, dataset: str, revision: int) -> list[Json]:
     """Ask what can be answered, what has expired, what no document says, and what is internal: `questions`."""
+    desk = _Desk(stage=stage, revision=revision)
     questions = stage.material.questions
     if questions is None:
-        rows = [_ask(stage, asked, "") for asked in _own_questions(stage.cli, dataset)]
-    else:
-        _make_officer(stage.cli)
-        rows = []
-        for asked in questions:
-            rows += _ask_both(stage, asked) if asked.expect == "hidden" else [_ask(stage, asked, "public")]
-    for row in rows:
-        stage.story.question(row)
+        return [desk.ask(asked, "") for asked in _own_questions(stage.cli, dataset)]
+    _make_officer(stage.cli)
+    rows = []
+    for asked in questions:
+        rows += desk.ask_both(asked) if asked.expect == "hidden" else [desk.ask(asked, "public")]
     return rows
 
 
-def _ask_both(stage: Stage, asked: Asked) -> list[Json]:
-    """The same internal question for the public and for an officer: `hidden` when only the officer is answered."""
-    public, officer = _ask(stage, asked, "public"), _ask(stage, asked, OFFICER)
-    if public["outcome"] == "out-of-scope" and officer["outcome"] == "answered":
-        public["outcome"] = "hidden"
-    return [public, officer]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Desk:
+    """Asks the Revision that was hosted, and tells each Answer."""
 
+    stage: Stage
+    """Where it is told."""
+    revision: int
+    """The router reads its routes a moment late: an older Revision, a desk or actor it doesn't know yet, is asked again."""
 
-def _ask(stage: Stage, asked: Asked, ask_as: str) -> Json:
-    answer = stage.cli.client.ask_desk(stage.material.name, asked.question, ask_as=ask_as)
-    return {
-        "asked": asked.question,
-        "as": ask_as or OFFICER,  # without a name the caller itself asks, who is cleared for its own folder
-        "id": f"answer:{str(answer['id']).removeprefix('answer:')}",
-        "outcome": answer["outcome"],
-        "answer": answer["answer"],
-        "citations": [{"document": one["document"], "span": one["span"]} for one in answer["citations"]],
-        "found": [{"document": one["document"], "score": one["score"]} for one in answer["found"]],
-    }
+    def ask(self, asked: Asked, ask_as: str) -> Json:
+        answer = self._answer(asked.question, ask_as)
+        row = self._row(asked, ask_as, answer)
+        self.stage.story.question(row, answer["answer"] or refusal(self.stage.cli, answer))
+        return row
+
+    def ask_both(self, asked: Asked) -> list[Json]:
+        """The same internal question for the public and for an officer: `hidden` when only the officer is answered."""
+        answers = {who: self._answer(asked.question, who) for who in ("public", OFFICER)}
+        rows = {who: self._row(asked, who, answer) for who, answer in answers.items()}
+        if rows["public"]["outcome"] == "out-of-scope" and rows[OFFICER]["outcome"] == "answered":
+            rows["public"]["outcome"] = "hidden"
+        for who, answer in answers.items():
+            self.stage.story.question(rows[who], answer["answer"] or refusal(self.stage.cli, answer))
+        return list(rows.values())
+
+    def _answer(self, question: str, ask_as: str) -> Json:
+        cli = self.stage.cli
+        end = cli.timing.clock.monotonic() + _NEW_REVISION_SECONDS
+        while True:
+            late = cli.timing.clock.monotonic() > end
+            try:
+                answer = cli.client.ask_desk(self.stage.material.name, question, ask_as=ask_as)
+                if late or answer.get("revision", self.revision) >= self.revision:
+                    return answer
+            except NotFound:
+                if late:
+                    raise
+            cli.timing.sleep(0.05)
+
+    def _row(self, asked: Asked, ask_as: str, answer: Json) -> Json:
+        return {
+            "asked": asked.question,
+            "as": ask_as or OFFICER,  # without a name the caller itself asks, who is cleared for its own folder
+            "id": f"answer:{str(answer['id']).removeprefix('answer:')}",
+            "outcome": answer["outcome"],
+            "answer": answer["answer"],
+            "citations": [{"document": one["document"], "span": one["span"]} for one in answer["citations"]],
+            "found": [{"document": one["document"], "score": one["score"]} for one in answer["found"]],
+        }
 
 
 def _own_questions(cli: Cli, dataset: str) -> list[Asked]:

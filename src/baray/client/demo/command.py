@@ -68,7 +68,7 @@ def _play(stage: Stage) -> Json:
     story.act(3, "Host", "an Index and a desk that answers")
     hosted = timed("host", lambda: host(stage, processed["dataset"], routing))
     story.act(4, "Ask", "answered with its source, or not at all")
-    questions = timed("ask", lambda: ask(stage, processed["dataset"]))
+    questions = timed("ask", lambda: ask(stage, processed["dataset"], hosted["revision"]))
     seconds["teach"] = 0.0
     story.act(5, "Prove", "what an outsider can check")
     answered = next((row for row in questions if row["outcome"] == "answered"), questions[0])

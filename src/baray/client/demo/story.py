@@ -61,15 +61,15 @@ class Story:
         )
         self.line(f"  {self.screen.tr(verdict)} ({routing['baseline']:.3f}).")
 
-    def question(self, row: Json) -> None:
-        """A question and its Answer."""
+    def question(self, row: Json, said: str) -> None:
+        """A question and what was said to it."""
         style = self.screen.style
         colours = {"answered": "green", "hidden": "yellow", "expired": "yellow", "out-of-scope": "yellow"}
         who = self.screen.tr(row["as"])
         self.line(
             f"  {style(row['outcome'], colours.get(row['outcome'], 'red'))}  {style(row['asked'], 'bold')}  ({who})"
         )
-        answer = " ".join(row["answer"].split())
+        answer = " ".join(said.split())
         self.line("    " + (answer if len(answer) <= _ANSWER_CHARACTERS else answer[:_ANSWER_CHARACTERS] + "…"))
         for citation in row["citations"][:1]:
             start, end = citation["span"]

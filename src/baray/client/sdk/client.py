@@ -223,6 +223,19 @@ class Client:
         }
         return self.post("services", {**body, "title": title} if title else body, repeatable=True)
 
+    def await_served(self, name: str, *, limit_seconds: float = 5.0) -> None:
+        """Wait until the router, which reads its routes a moment after control wrote them, knows the Service `name`."""
+        endpoint = Endpoint(url=str(self.status().get("router_url") or ""), token=self.endpoint.token)
+        router = Http(lambda: endpoint, timing=self._timing)
+        end = self._timing.clock.monotonic() + limit_seconds
+        wanted = {name, f"{self._project}/{name}"}
+        while endpoint.url and self._timing.clock.monotonic() < end:
+            known = router.json(Request(method="GET", path="/v1/models", repeatable=True))
+            if wanted & {one["id"] for one in known["data"]}:
+                break
+            self._timing.sleep(0.03)
+        router.close()
+
     def ask_desk(self, name: str, question: str, *, ask_as: str = "") -> Json:
         """Ask a desk; `ask_as` is `public`, an actor's name, or empty for the caller."""
         body: Json = {"question": question, "as": ask_as} if ask_as else {"question": question}
