@@ -1,24 +1,27 @@
 """Blobs on disk: bytes kept under their SHA-256, `ROOT/ab/cdef...`.
 
 Order of durability: bytes go to a temporary file below ROOT; the file is fsynced; it is renamed to its name; the
-directory is fsynced. When `put_*` returns, the blob is complete and durable; a kill before that leaves a temporary
+directory and ROOT are fsynced. When `put_*` returns, the blob is complete and durable; a kill before that leaves a temporary
 file that `sweep` removes. A name is only ever given to complete bytes, so a blob that exists is whole unless the
 disk damaged it, which `verify` finds.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
 from baray.core import Fault, NotFound, Refused, is_digest
 
 _PIECE = 1 << 20
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Blobs(Protocol):
@@ -31,7 +34,10 @@ class Blobs(Protocol):
         """Keep a copy of a file's bytes; durable when it returns."""
 
     def put_stream(self, pieces: Iterable[bytes], expected: str) -> int:
-        """Keep bytes that must have digest `expected`; returns their number. Raises Refused `bad_digest`."""
+        """Keep bytes that must have digest `expected`; returns their number.
+
+        Raises Refused `bad_digest` on other bytes, and Fault `not_stored` on a full disk; neither leaves anything.
+        """
 
     def path(self, digest: str) -> Path:
         """Where the blob can be read in place, never written. Raises NotFound."""
@@ -68,33 +74,24 @@ class DiskBlobs:
     def put_stream(self, pieces: Iterable[bytes], expected: str) -> int:
         """See Blobs."""
         target = self._place(expected)
-        handle, name = tempfile.mkstemp(dir=self._temporary)
-        hasher = hashlib.sha256()
-        size = 0
-        try:
-            with os.fdopen(handle, "wb") as file:
-                for piece in pieces:
-                    hasher.update(piece)
-                    size += len(piece)
-                    file.write(piece)
-                file.flush()
-                os.fsync(file.fileno())
-            if "sha256:" + hasher.hexdigest() != expected:
-                raise Refused(
-                    "bad_digest",
-                    f"The bytes sent have sha256:{hasher.hexdigest()}, not {expected}.",
-                    fix="Send the file again.",
-                )
-            Path(name).chmod(0o444)
-            self._own(Path(name))
-            if not target.parent.exists():
-                target.parent.mkdir(exist_ok=True)
-                self._own(target.parent)
-            Path(name).rename(target)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
-        _sync_directory(target.parent)
+        with _full_disk_told():
+            handle, name = tempfile.mkstemp(dir=self._temporary)
+            temporary = Path(name)
+            try:
+                found, size = _write_all(handle, pieces)
+                _check_digest(found, expected)
+                temporary.chmod(0o444)
+                self._own(temporary)
+                if not target.parent.exists():
+                    target.parent.mkdir(exist_ok=True)
+                    self._own(target.parent)
+                temporary.rename(target)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            # The folder's own name too: it may be new, made by us or by another writer an instant ago.
+            _sync_directory(target.parent)
+            _sync_directory(self._root)
         return size
 
     def path(self, digest: str) -> Path:
@@ -133,8 +130,39 @@ class DiskBlobs:
 
     def _place(self, digest: str) -> Path:
         if not is_digest(digest):
-            raise Fault("bad_digest", f"'{digest}' is not a digest.", status=400)
+            fix = "Send sha256: and 64 hexadecimal digits."
+            raise Refused("bad_digest", f"'{digest}' is not a digest.", fix=fix)
         return self._root / digest[7:9] / digest[9:]
+
+
+def _write_all(handle: int, pieces: Iterable[bytes]) -> tuple[str, int]:
+    """Write `pieces` to an open file and sync it; their digest and number of bytes."""
+    hasher = hashlib.sha256()
+    size = 0
+    with os.fdopen(handle, "wb") as file:
+        for piece in pieces:
+            hasher.update(piece)
+            size += len(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return "sha256:" + hasher.hexdigest(), size
+
+
+def _check_digest(found: str, expected: str) -> None:
+    if found != expected:
+        raise Refused("bad_digest", f"The bytes sent have {found}, not {expected}.", fix="Send the file again.")
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        fix = "Free space on the disk of the home, then try again."
+        raise Fault("not_stored", f"The blob was not stored: {error.strerror}.", fix=fix, status=507) from error
 
 
 def _sync_directory(path: Path) -> None:

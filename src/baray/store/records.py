@@ -14,14 +14,15 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy import URL, Connection, CursorResult, Engine, Executable, create_engine, event
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import QueuePool
 
 from baray.core import BarayError, Fault, Refused, StateUnknown
 from baray.store import schema
-from baray.store.migrate import revision_of
+from baray.store.migrate import refuse_newer, revision_of
 
 T = TypeVar("T")
 MAX_GROUP = 256  # actions
@@ -69,11 +70,26 @@ class Sealer(Protocol):
 
 
 class _Action:
+    """A queued `fn` and what became of it."""
+
     def __init__(self, fn: Callable[[Tx], Any]) -> None:
         self.fn = fn
         self.future: Future[Any] = Future()
         self.value: Any = None
         self.error: BaseException | None = None
+        self.stores = False
+        """Whether something of it, perhaps only its denial, is stored if the group is committed."""
+
+
+class _Group:
+    """The actions of one COMMIT."""
+
+    def __init__(self, first: _Action) -> None:
+        self.actions = [first]
+        self.last = False
+        """The store is closing: no group follows."""
+        self.committing = False
+        """COMMIT was called; from here on a failure may leave the group stored."""
 
 
 class Store:
@@ -86,8 +102,11 @@ class Store:
         self._sealer = sealer
         self._queue: queue.SimpleQueue[_Action | None] = queue.SimpleQueue()
         self._journal_time = 0.0
+        self._gate = threading.Lock()  # guards _closed: nothing is queued behind the end
         self._closed = False
-        self._thread = threading.Thread(target=self._write_forever, name="store-writer", daemon=True)
+        # Opened here, so that a database that cannot be opened is its opener's error.
+        connection = writer.connect()
+        self._thread = threading.Thread(target=self._write_forever, args=[connection], name="store-writer", daemon=True)
         self._thread.start()
 
     def write(self, fn: Callable[[Tx], T]) -> T:
@@ -97,79 +116,90 @@ class Store:
         group could not be committed (nothing of it is stored) and StateUnknown when that cannot be known.
         `fn` must be quick and must not touch network or large files: it holds the only writer.
         """
+        if threading.current_thread() is self._thread:
+            raise Fault("nested_write", "An action called `write`; it would wait for itself. Use the tx it was given.")
         return self.submit(fn).result()
 
     def submit(self, fn: Callable[[Tx], T]) -> Future[T]:
-        """Queue `fn(tx)`; the future resolves after COMMIT."""
-        if self._closed:
-            raise Fault("store_closed", "The store is closed.")
+        """Queue `fn(tx)`; the future resolves after COMMIT. One that is cancelled before its turn does not run."""
         action = _Action(fn)
-        self._queue.put(action)
+        with self._gate:
+            if self._closed:
+                raise _closed()
+            self._queue.put(action)
         return action.future
 
     def read(self, fn: Callable[[Tx], T]) -> T:
         """Run `fn(tx)` on a snapshot."""
+        if self._closed:
+            raise _closed()
         with self._readers.connect() as connection, connection.begin():
             return fn(Tx(connection))
 
     def close(self) -> None:
         """Finish the queued writes and close every connection."""
-        if not self._closed:
-            self._closed = True
-            self._queue.put(None)
-            self._thread.join()
-            self._readers.dispose()
-            self._writer.dispose()
+        with self._gate:
+            if not self._closed:
+                self._closed = True
+                self._queue.put(None)
+        self._thread.join()
+        self._readers.dispose()
+        self._writer.dispose()
 
-    def _write_forever(self) -> None:
-        with self._writer.connect() as connection:
-            while True:
+    def _write_forever(self, connection: Connection) -> None:
+        with connection:
+            group: _Group | None = None
+            while group is None or not group.last:
                 first = self._queue.get()
-                if first is None or not self._write_group(connection, first):
+                if first is None:
                     return
+                if first.future.set_running_or_notify_cancel():
+                    group = _Group(first)
+                    self._write_group(connection, group)
 
-    def _write_group(self, connection: Connection, first: _Action) -> bool:
-        """Run `first` and what is queued behind it as one group; False when the store is closing."""
-        group: list[_Action] = []
-        going = True
-        lost: BarayError | None = None
-        try:
-            transaction = connection.begin()
-            tx = Tx(connection, self._sealer.size(Tx(connection)))
-            tx.journal_time = self._journal_time
-            going = self._run_actions(tx, group, first)
-            # The journal's rows and the head belong to the same transaction as the actions they tell of.
-            if tx._journal:  # noqa: SLF001 - the store owns Tx
-                self._sealer.seal(tx, tx._first, tx._journal)  # noqa: SLF001
-            transaction.commit()
-            self._journal_time = tx.journal_time
-        except Exception as error:  # noqa: BLE001 - handed to every caller of the group, not swallowed
-            lost = _lost(error)
-            if first not in group:
-                group.append(first)
-            _roll_back(connection)
-        for action in group:
-            _resolve(action, lost)
-        return going
+    def _write_group(self, connection: Connection, group: _Group) -> None:
+        _, error = _outcome(lambda: self._commit_group(connection, group))
+        if error is not None:
+            # Closing its connection is the one way to end a transaction that works in whatever state SQLite left it:
+            # after a failed COMMIT there may or may not be one. The next group starts on a fresh connection.
+            connection.invalidate()
+            connection.rollback()
+        for action in group.actions:
+            _resolve(action, None if error is None else _lost(error, committing=group.committing))
 
-    def _run_actions(self, tx: Tx, group: list[_Action], first: _Action) -> bool:
+    def _commit_group(self, connection: Connection, group: _Group) -> None:
+        transaction = connection.begin()
+        tx = Tx(connection, self._sealer.size(Tx(connection)))
+        tx.journal_time = self._journal_time
+        self._run_actions(tx, group)
+        # The journal's rows and the head belong to the same transaction as the actions they tell of.
+        if tx._journal:  # noqa: SLF001 - the store owns Tx
+            self._sealer.seal(tx, tx._first, tx._journal)  # noqa: SLF001
+        group.committing = True
+        transaction.commit()
+        self._journal_time = tx.journal_time
+
+    def _run_actions(self, tx: Tx, group: _Group) -> None:
+        """Run the group's first action and those queued behind it, until the group is full or nobody waits."""
         deadline = time.monotonic() + MAX_GROUP_SECONDS
-        action: _Action | None = first
-        while action is not None:
-            group.append(action)
-            _run_action(tx, action)
-            if len(group) >= MAX_GROUP or time.monotonic() > deadline:
-                return True
+        _run_action(tx, group.actions[0])
+        while len(group.actions) < MAX_GROUP and time.monotonic() <= deadline:
             try:
                 action = self._queue.get_nowait()
             except queue.Empty:
-                return True
-        return False
+                return
+            if action is None:
+                group.last = True
+                return
+            if action.future.set_running_or_notify_cancel():
+                group.actions.append(action)
+                _run_action(tx, action)
 
 
 def open_store(path: Path, *, sealer: Sealer) -> Store:
-    """Open the database at `path`. Raises Refused `not_migrated` unless its schema is this version's."""
+    """Open the database at `path`. Raises Refused `not_migrated` or `newer_database` unless its schema is this version's."""
     found = revision_of(path)
+    refuse_newer(path, found)
     if found != schema.REVISION:
         raise Refused(
             "not_migrated",
@@ -184,7 +214,7 @@ def open_store(path: Path, *, sealer: Sealer) -> Store:
 
 def _engine(path: Path, begin: str, pragmas: Iterable[str], size: int) -> Engine:
     engine = create_engine(
-        f"sqlite:///{path}",
+        URL.create("sqlite", database=str(path)),
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
@@ -205,21 +235,39 @@ def _engine(path: Path, begin: str, pragmas: Iterable[str], size: int) -> Engine
 
 
 def _run_action(tx: Tx, action: _Action) -> None:
+    action.value, action.error = _in_savepoint(tx, action.fn)
+    action.stores = action.error is None
+    if isinstance(action.error, BarayError) and action.error.instead is not None:
+        refused = action.error
+        _, failed = _in_savepoint(tx, refused.instead)
+        action.stores = True
+        if failed is not None:
+            failed.__cause__ = refused
+            action.error = failed
+
+
+def _in_savepoint(tx: Tx, fn: Callable[[Tx], T]) -> tuple[T | None, BaseException | None]:
+    """What `fn` returned, or raised after its rows and entries were taken back."""
     mark, time_mark = len(tx._journal), tx.journal_time  # noqa: SLF001 - the store owns Tx
     tx.hot("SAVEPOINT action")
-    try:
-        action.value = action.fn(tx)
-    except BaseException as error:
-        action.error = error
-        # SQLite itself rolls back the whole transaction on some errors (disk full): then the group is lost, not one action.
-        if not _in_transaction(tx):
-            raise Fault("not_stored", f"The database rolled back: {error}") from error
+    value, error = _outcome(lambda: fn(tx))
+    if not _in_transaction(tx):
+        # SQLite itself rolls back everything on some errors (disk full): then the group is lost, not one action.
+        raise error if isinstance(error, DBAPIError) else Fault("not_stored", f"The database rolled back: {error}")
+    if error is not None:
         tx.hot("ROLLBACK TO action")
         del tx._journal[mark:]  # noqa: SLF001
         tx.journal_time = time_mark
-        if isinstance(error, BarayError) and error.instead is not None:
-            error.instead(tx)
     tx.hot("RELEASE action")
+    return value, _lost(error, committing=False) if _is_of_disk(error) else error
+
+
+def _outcome(fn: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """What `fn` returns, or raises: an error is handed to the caller it belongs to, and the writer goes on."""
+    try:
+        return fn(), None
+    except BaseException as error:  # noqa: BLE001 - the one place that takes any
+        return None, error
 
 
 def _in_transaction(tx: Tx) -> bool:
@@ -227,35 +275,44 @@ def _in_transaction(tx: Tx) -> bool:
     return bool(driver is not None and driver.in_transaction)
 
 
-def _roll_back(connection: Connection) -> None:
-    """Undo the group; SQLite may have done so already, and then a ROLLBACK of ours would hide the cause."""
-    driver = connection.connection.driver_connection
-    if driver is not None and driver.in_transaction:
-        connection.rollback()
-    else:
-        connection.invalidate()
-        connection.rollback()
+def _sqlite_code(error: BaseException | None) -> int:
+    """SQLite's primary result code, 0 if it is not the cause."""
+    cause = error.orig if isinstance(error, DBAPIError) else None
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF
 
 
-def _lost(error: BaseException) -> BarayError:
-    if "disk I/O error" in str(error):
-        return StateUnknown(
+def _is_of_disk(error: BaseException | None) -> TypeGuard[BaseException]:
+    return _sqlite_code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY)
+
+
+def _lost(error: BaseException, *, committing: bool) -> BarayError:
+    """The error for a caller whose action ran but is not stored, or perhaps is."""
+    lost: BarayError
+    if committing and _sqlite_code(error) == sqlite3.SQLITE_IOERR:
+        lost = StateUnknown(
             "store_io",
             f"The database could not confirm a write: {error}",
             fix="Check the disk, then restart: baray down; baray up",
         )
-    return Fault(
-        "not_stored",
-        f"Nothing was stored: {error}",
-        fix="Free space on the disk of the home, then try again.",
-        status=507,
-    )
+    elif _is_of_disk(error):
+        fix = "Free space on the disk of the home, or make it writable, then try again."
+        lost = Fault("not_stored", f"Nothing was stored: {error}", fix=fix, status=507)
+    else:
+        fix = error.fix if isinstance(error, BarayError) else "See what is wrong: baray doctor"
+        message = error.message if isinstance(error, BarayError) else repr(error)
+        lost = Fault("not_stored", f"Nothing was stored: {message}", fix=fix)
+    lost.__cause__ = error
+    return lost
 
 
 def _resolve(action: _Action, lost: BarayError | None) -> None:
-    if action.error is not None:
-        action.future.set_exception(action.error)
-    elif lost is not None:
+    if lost is not None and (action.stores or action.error is None):
         action.future.set_exception(lost)
+    elif action.error is not None:
+        action.future.set_exception(action.error)
     else:
         action.future.set_result(action.value)
+
+
+def _closed() -> Fault:
+    return Fault("store_closed", "The store is closed.", fix="Start the server: baray up")
