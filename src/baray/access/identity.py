@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from baray.access import records
 from baray.access.labels import INTERNAL, TOP, Label, parse_label
-from baray.access.policy import ROLES, Actor, Subject, decide, refusal
+from baray.access.policy import HOME_ACTIONS, ROLES, Actor, Subject, decide, refusal
 from baray.access.site import Site
 from baray.access.tokens import hash_secret, new_secret, well_formed
 from baray.core import REF_KINDS, NotFound, Refused, canonical_json, check_name, parse_ref
@@ -99,23 +99,20 @@ def create_token(tx: Tx, site: Site, *, actor_id: str, request: TokenRequest, by
     secret = new_secret(request.kind)
     now = site.clock.now()
     token_id = site.ids.new("k")
-    row = {"id": token_id, "actor_id": actor_id, "hash": hash_secret(secret), "kind": request.kind}
-    row |= {"project_id": request.project_id, "name": request.name, "scopes": canonical_json([]).decode()}
-    records.add_token(
-        tx,
-        row
-        | {"created": now, "expires": now + request.seconds, "last_used": None, "revoked": None}
-        | {"run_id": request.run_id},
-    )
+    row: dict[str, Any] = {"id": token_id, "actor_id": actor_id, "hash": hash_secret(secret), "kind": request.kind}
+    row |= {"name": request.name, "scopes": canonical_json([]).decode()}
+    dates = {"created": now, "expires": now + request.seconds, "last_used": None, "revoked": None}
+    records.add_token(tx, row | dates | {"project_id": request.project_id, "run_id": request.run_id})
     kind = "session.opened" if request.kind == "ses" else "token.created"
     site.ledger.append(tx, kind, actor=by, subject=token_id, facts={"for": actor_id, "kind": request.kind})
     return token_id, secret
 
 
 def revoke_token(tx: Tx, site: Site, *, token_id: str, by: Actor) -> None:
-    """End a token of one's own, or of anyone for an owner. Raises NotFound."""
+    """End a token of one's own, or of anyone for an owner of the home. Raises NotFound."""
     row = records.token_by_id(tx, token_id)
-    if row is None or (row.actor_id != by.id and "owner" not in by.roles.values()):
+    home = records.project_named(tx, DEFAULT_PROJECT)
+    if row is None or (row.actor_id != by.id and by.roles.get(home.id) != "owner"):
         raise NotFound("token", token_id)
     records.set_token(tx, token_id, {"revoked": site.clock.now()})
     site.ledger.append(tx, "token.revoked", actor=by.id, subject=token_id)
@@ -141,7 +138,8 @@ def authenticate(tx: Tx, secret: str, now: float) -> Actor:
     if well_formed(secret):
         row = records.token_by_hash(tx, hash_secret(secret))
         if row is not None and row.kind != "lnk" and row.revoked is None and row.expires > now:
-            return load_actor(tx, row.actor_id, token_id=row.id)
+            actor = load_actor(tx, row.actor_id, token_id=row.id)
+            return actor if row.project_id is None else _within(tx, actor, row.project_id)
     raise Refused(
         "bad_token",
         "The token is not valid: mistyped, expired or revoked.",
@@ -168,8 +166,15 @@ def load_actor(tx: Tx, actor_id: str, *, token_id: str | None = None) -> Actor:
 
 
 def require(tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> None:
-    """Allow, or raise the refusal; `store.write` then commits the denial's entry in the action's place."""
+    """Allow, or raise the refusal; `store.write` then commits the denial's entry in the action's place.
+
+    What concerns the whole home needs the role in the home's own project too: the owner of some other project must not
+    make tokens for, or disable, people whom that project has nothing to do with.
+    """
     decision = decide(actor, action, subject)
+    if decision.allowed and action in HOME_ACTIONS:
+        subject = replace(subject, project=records.project_named(tx, DEFAULT_PROJECT).id)
+        decision = decide(actor, action, subject)
     if decision.allowed:
         return
     error = refusal(actor, action, subject, decision)
@@ -180,7 +185,7 @@ def require(tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> 
             tx,
             "access.denied",
             actor=actor.id,
-            subject=subject.ref,
+            subject=_subject_token(subject.ref),
             project=subject.project,
             decision="refuse",
             facts=facts,
@@ -188,6 +193,13 @@ def require(tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> 
 
     error.instead = record
     raise error
+
+
+def _within(tx: Tx, actor: Actor, project_id: str) -> Actor:
+    """The actor as far as a token goes that works in one project only."""
+    roles = {project: role for project, role in actor.roles.items() if project == project_id}
+    names = {records.project_by_id(tx, project).name for project in roles}
+    return replace(actor, roles=roles, projects=frozenset(names))
 
 
 def _subject_token(ref: str) -> str:

@@ -33,6 +33,9 @@ ACTIONS: dict[str, str] = {
 }
 """Action -> the weakest role that may do it. Tested whole."""
 
+HOME_ACTIONS = frozenset({"actor.change", "project.create", "witness.change"})
+"""Actions on the whole home: they need the role in the home's own project as well."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:

@@ -106,9 +106,12 @@ def tokens_of(tx: Tx, actor_id: str) -> list[Any]:
 
 
 def live_tokens(tx: Tx, now: float) -> list[Any]:
-    """(hash, id, actor id) of every token that may be used at the router."""
+    """(hash, id, actor id, expires) of every token that may be used at the router, which knows no project's own tokens."""
     statement = select(token.c.hash, token.c.id, token.c.actor_id, token.c.expires).where(
-        token.c.revoked.is_(None), token.c.expires > now, token.c.kind.in_(["pat", "svc", "run"])
+        token.c.revoked.is_(None),
+        token.c.expires > now,
+        token.c.kind.in_(["pat", "svc", "run"]),
+        token.c.project_id.is_(None),
     )
     return list(tx.execute(statement))
 
