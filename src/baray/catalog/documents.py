@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 
 from baray.access import Label, join, parse_label
@@ -37,13 +37,16 @@ def _describe(file: FileEntry, found: tuple[int, dict[str, str]] | None, label: 
         own = join([label, parse_label(row["label"])]) if row["label"] else label
     except Refused as error:
         raise _bad(line, error.message, error.fix) from error
+    first, last = _day(line, row["valid_from"]), _day(line, row["valid_until"])
+    if first and last and last < first:
+        raise _bad(line, f"holds from {first} until {last}", "Write the earlier day first.")
     return SourceFile(
         path=file.path,
         digest=file.digest,
         bytes=file.bytes,
         label=str(own),
-        valid_from=_day(line, row["valid_from"]),
-        valid_until=_day(line, row["valid_until"]),
+        valid_from=first,
+        valid_until=last,
         office=row["office"] or None,
     )
 
@@ -53,19 +56,34 @@ def _read_rows(data: bytes) -> dict[str, tuple[int, dict[str, str]]]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise _bad(1, f"is not UTF-8: {error}", "Save it as 'CSV UTF-8'.") from error
-    reader = csv.DictReader(io.StringIO(text))
-    missing = {"path"} - set(reader.fieldnames or ())
-    unknown = set(reader.fieldnames or ()) - set(COLUMNS)
-    if missing or unknown:
-        raise _bad(1, f"has columns {reader.fieldnames}", f"Name the columns {','.join(COLUMNS)}.")
     rows: dict[str, tuple[int, dict[str, str]]] = {}
-    for row in reader:
-        clean = {column: (row.get(column) or "").strip() for column in COLUMNS}
-        if clean["path"] in rows:
-            raise _bad(reader.line_num, f"names '{clean['path']}' twice", "Remove one of the two lines.")
-        if clean["path"]:
-            rows[clean["path"]] = (reader.line_num, clean)
+    for line, row in _lines(text):
+        if row["path"] in rows:
+            raise _bad(line, f"names '{row['path']}' twice", "Remove one of the two lines.")
+        rows[row["path"]] = (line, row)
     return rows
+
+
+def _lines(text: str) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and cells of each line that is not empty. A cell that would be lost is refused, never dropped."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    try:
+        header = [column.strip() for column in next(reader, [])]
+        if "path" not in header or set(header) - set(COLUMNS) or len(set(header)) < len(header):
+            raise _bad(1, f"has the columns {', '.join(header)}", f"Name the columns {','.join(COLUMNS)}, each once.")
+        for found in reader:
+            cells = [cell.strip() for cell in found]
+            if len(cells) > len(header):
+                raise _bad(reader.line_num, f"has {len(cells)} cells, not {len(header)}", 'Put "..." around a comma.')
+            row = dict.fromkeys(COLUMNS, "") | dict(zip(header, cells, strict=False))
+            if row["path"]:
+                yield reader.line_num, row
+            elif any(cells):
+                raise _bad(reader.line_num, "names no path", "Write the file's path, or remove the line.")
+    except csv.Error as error:
+        raise _bad(
+            reader.line_num, f"is not CSV: {error}", "Write it anew with a spreadsheet as 'CSV UTF-8'."
+        ) from error
 
 
 def _day(line: int, text: str) -> str | None:

@@ -69,10 +69,11 @@ def by_id(tx: Tx, version_id: str) -> VersionRow | None:
     return _row(kind, tx.execute(_things(kind).where(version.c.id == version_id)).one())
 
 
-def by_digest(tx: Tx, project_id: str, kind: str, name: str, digest: str) -> VersionRow | None:
-    """The version of a thing that has this identity."""
+def by_digest(tx: Tx, project_id: str, kind: str, name: str, digest: str, label: str) -> VersionRow | None:
+    """The version of a thing that has this identity and label."""
     table = source if kind == "source" else thing
-    statement = _things(kind).where(table.c.project_id == project_id, table.c.name == name, version.c.digest == digest)
+    statement = _things(kind).where(table.c.project_id == project_id, table.c.name == name)
+    statement = statement.where(version.c.digest == digest, version.c.label == label)
     row = tx.execute(statement.order_by(version.c.number.desc()).limit(1)).first()
     return None if row is None else _row(kind, row)
 

@@ -62,7 +62,7 @@ class Publication:
 def add_source(site: Site, request: SourceRequest) -> tuple[VersionRow, bool]:
     """Register files as a Source version; the same files under the same name give the version that is there.
 
-    Returns the version and whether it is new. Raises Refused `no_files`, `missing_blobs`, `bad_path`,
+    Returns the version and whether it is new. Raises Refused `no_files`, `missing_blobs`, `bad_path`, `bad_size`,
     `bad_documents_csv`.
     """
     check_name(request.name)
@@ -73,8 +73,8 @@ def add_source(site: Site, request: SourceRequest) -> tuple[VersionRow, bool]:
     label = join(parse_label(file.label) for file in described)
     rows = sorted((asdict(file) for file in described), key=lambda row: str(row["path"]))
     digest = digest_json(rows)
-    manifest = {"kind": "source", "name": request.name, "digest": digest, "label": str(label), "files": rows}
-    manifest["licence"] = request.licence
+    manifest: dict[str, Any] = {"kind": "source", "name": request.name, "digest": digest, "label": str(label)}
+    manifest |= {"files": rows, "licence": request.licence}
     # The manifest is durable before the row that names it is committed.
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
     summary = {"files": len(described), "bytes": sum(file.bytes for file in described)}
@@ -92,11 +92,11 @@ def publish(tx: Tx, site: Site, publication: Publication) -> VersionRow:
     An identity that the thing already has gives the version that is there, with the new Run as one more maker.
     """
     output, label = publication.output, str(publication.label)
-    found = records.by_digest(tx, publication.project_id, output.kind, output.name, output.digest)
-    if found is not None and found.label == label:
+    found = records.by_digest(tx, publication.project_id, output.kind, output.name, output.digest, label)
+    if found is not None:
         records.add_edges(tx, found.id, [publication.run_id], "made-by")
         return found
-    manifest = {"kind": output.kind, "name": output.name, "digest": output.digest, "label": label}
+    manifest: dict[str, Any] = {"kind": output.kind, "name": output.name, "digest": output.digest, "label": label}
     manifest |= {"files": [asdict(file) for file in output.files], "summary": output.summary}
     manifest |= {"recipe": publication.recipe, "inputs": list(publication.inputs)}
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
@@ -104,8 +104,8 @@ def publish(tx: Tx, site: Site, publication: Publication) -> VersionRow:
     thing = {"id": site.ids.new(output.kind[0]), "project_id": publication.project_id, "kind": output.kind}
     thing_id = records.ensure_thing(tx, thing | {"name": check_name(output.name), "title": output.name, "created": now})
     version_id = site.ids.new("v")
-    row = {"id": version_id, "thing_id": thing_id, "source_id": None, "digest": output.digest, "label": label}
-    row |= {"manifest_digest": manifest_digest, "run_id": publication.run_id, "created": now}
+    row: dict[str, Any] = {"id": version_id, "thing_id": thing_id, "source_id": None, "digest": output.digest}
+    row |= {"label": label, "manifest_digest": manifest_digest, "run_id": publication.run_id, "created": now}
     row |= {"bytes": sum(file.bytes for file in output.files), "summary": canonical_json(output.summary).decode()}
     records.add_version(tx, row)
     records.add_edges(tx, version_id, [publication.run_id], "made-by")
@@ -193,3 +193,8 @@ def _check_files(site: Site, request: SourceRequest) -> None:
             fix="Send them, then repeat.",
             status=409,
         )
+    for file in files:
+        size = site.blobs.path(file.digest).stat().st_size
+        if size != file.bytes:
+            message = f"'{file.path}' has {size} bytes, not {file.bytes}."
+            raise Refused("bad_size", message, fix="Send the size of the bytes that the digest is of.")
