@@ -14,8 +14,9 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     """One value, one encoding: sorted keys, no white space, UTF-8 unescaped (the subset of RFC 8785 we use).
 
-    Integers, strings, booleans, None, lists and string-keyed dicts only. Raises ValueError on a float that is not
-    finite and TypeError on anything else; floats are written by `repr`, which RFC 8785 also does for most values.
+    For integers, strings, booleans, None, lists and string-keyed dicts; floats are written by `repr`, which RFC 8785
+    also does for most values. Raises ValueError on a float that is not finite and on half a surrogate pair, TypeError
+    on a value of another kind. Not checked, for speed: a tuple is written as a list, a number that is a key as text.
     """
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 

@@ -36,7 +36,7 @@ class BarayError(Exception):
         return f"{self.message} {self.fix}".strip()
 
 
-class Refused(BarayError):
+class Refused(BarayError):  # noqa: N818 - what happened, as the API says it
     """The caller can mend it."""
 
     status = 400
@@ -52,13 +52,13 @@ class NotFound(Refused):
         super().__init__("not_found", f"There is no {what} '{name}'.", fix=fix)
 
 
-class Fault(BarayError):
+class Fault(BarayError):  # noqa: N818
     """Ours to mend."""
 
     status = 500
 
 
-class StateUnknown(BarayError):
+class StateUnknown(BarayError):  # noqa: N818
     """It may or may not have happened: nothing is repeated until recovery has looked."""
 
     status = 503

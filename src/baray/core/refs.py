@@ -9,7 +9,7 @@ from baray.core.errors import Refused
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _REF = re.compile(
-    r"(?:(?P<project>[a-z0-9][a-z0-9-]{0,62})/)?(?P<kind>[a-z]+):(?P<name>[a-z0-9_-]+)(?:@v(?P<version>[0-9]{1,9}))?\Z"
+    r"(?:(?P<project>[a-z0-9][a-z0-9-]{0,62})/)?(?P<kind>[a-z]+):(?P<name>[a-z0-9_-]{1,64})(?:@v(?P<version>[1-9][0-9]{0,8}))?\Z"
 )
 REF_KINDS = frozenset(
     {"source", "dataset", "index", "model", "run", "service", "answer", "entry", "node", "project", "actor"}
