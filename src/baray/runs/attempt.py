@@ -33,9 +33,11 @@ def run_handler(directory: Path) -> int:
         for output in outputs:
             _keep(blobs, context.out, output)
     except Refused as refused:
-        print(f"refused: {refused}", file=sys.stderr)
-        return _end(directory, error={"code": refused.code, "message": refused.message, "fix": refused.fix}, refused=True)
-    except Exception as error:
+        sys.stderr.write(f"refused: {refused}\n")
+        return _end(
+            directory, error={"code": refused.code, "message": refused.message, "fix": refused.fix}, refused=True
+        )
+    except Exception as error:  # noqa: BLE001 - a process's own boundary
         # The process's own boundary: the log gets the trace, the Run the message, and the worker decides on a retry.
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"[:2000]
@@ -58,9 +60,14 @@ def _context(directory: Path, facts: Mapping[str, Any], blobs: Blobs) -> Attempt
         run_dir=directory.parent,
         cpus=resources["cpus"],
         memory_bytes=resources["memory_bytes"],
-        print_line=lambda text: print(text, flush=True),
+        print_line=_print_line,
         now=SystemClock().now,
     )
+
+
+def _print_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def _load(handler: str) -> Any:  # noqa: ANN401 - a function of another room, named by the spec
@@ -74,7 +81,9 @@ def _keep(blobs: Blobs, out: Path, output: Mapping[str, Any]) -> None:
         path = out / output["name"] / file["path"]
         digest = blobs.put_file(path)
         if digest != file["digest"] or path.stat().st_size != file["bytes"]:
-            raise Fault("bad_output", f"Output '{output['name']}' tells {file['digest']} of {file['path']}, it is {digest}.")
+            raise Fault(
+                "bad_output", f"Output '{output['name']}' tells {file['digest']} of {file['path']}, it is {digest}."
+            )
 
 
 def _end(directory: Path, *, error: Mapping[str, Any], refused: bool) -> int:

@@ -38,7 +38,9 @@ def lease(site: Site, offer: WorkerOffer) -> LeaseAnswer:
     row, attempt_id, token, cancel = granted
     spec = json.loads(row.spec)
     try:
-        inputs = site.store.read(lambda tx: tuple(_input_json(tx, site, name, one) for name, one in spec["inputs"].items()))
+        inputs = site.store.read(
+            lambda tx: tuple(_input_json(tx, site, name, one) for name, one in spec["inputs"].items())
+        )
     except (BarayError, OSError) as error:
         # An input that cannot be read (a damaged manifest) would fail again and again: the Run says so and ends.
         told = {"code": getattr(error, "code", "damaged"), "message": str(error), "fix": "Run: baray ledger verify"}
@@ -107,7 +109,12 @@ def sweep(site: Site) -> int:
         for row in lost:
             told = {"code": "attempt_lost", "message": "Its worker fell silent.", "fix": "See: baray status"}
             result = AttemptResult(
-                attempt_id=row.id, run_id=row.run_id, lease_token=row.lease_token, outcome="lost", reason="lost", error=told
+                attempt_id=row.id,
+                run_id=row.run_id,
+                lease_token=row.lease_token,
+                outcome="lost",
+                reason="lost",
+                error=told,
             )
             _apply_failure(tx, site, result)
         return len(lost)
@@ -131,7 +138,13 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
         return LeaseAnswer(cancel=cancel)
     row = records.start(tx, chosen, now)
     attempt_id, token = site.ids.new("t"), site.ids.new("l")
-    values = {"id": attempt_id, "run_id": chosen, "number": row.attempts, "worker": offer.worker, "state": records.RUNNING}
+    values = {
+        "id": attempt_id,
+        "run_id": chosen,
+        "number": row.attempts,
+        "worker": offer.worker,
+        "state": records.RUNNING,
+    }
     values |= {"lease_token": token, "lease_expires": now + LEASE_SECONDS, "started": now}
     sandboxed = json.loads(row.spec)["command"] is not None
     values["sandbox"] = f"tier {offer.tier}, {offer.limits}" if sandboxed else f"trusted, {offer.limits}"
@@ -190,9 +203,7 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
             inputs=tuple(one["digest"] for one in run.spec["inputs"].values()),
         )
         version = publish(tx, site, publication)
-        published.append(
-            {name: getattr(version, name) for name in ("id", "ref", "kind", "digest", "label", "summary")}
-        )
+        published.append({name: getattr(version, name) for name in ("id", "ref", "kind", "digest", "label", "summary")})
     values = {"outputs": records.to_json(published), "error": None, "progress": _progress(result)}
     end_run(tx, site, run, records.SUCCEEDED, values, actor_id=run.actor_id)
     return True
@@ -214,7 +225,9 @@ def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
         return True
     # What was lost through no fault of its own is tried at once; what failed waits longer each time.
     wait = 0.0 if result.outcome == "lost" else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
-    records.set_run(tx, run.id, values | {"state": records.QUEUED, "retry_at": site.clock.now() + wait if wait else None})
+    records.set_run(
+        tx, run.id, values | {"state": records.QUEUED, "retry_at": site.clock.now() + wait if wait else None}
+    )
     facts = {"attempt": result.attempt_id, "reason": result.reason or result.outcome}
     site.ledger.append(
         tx,

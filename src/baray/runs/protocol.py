@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from baray.core import Refused
 
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 10.0
 MAX_WAIT_SECONDS = 20.0
+
+_Record = TypeVar("_Record")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +177,10 @@ def read_answer(found: dict[str, Any]) -> LeaseAnswer:
     return LeaseAnswer(grant=grant, cancel=tuple(found.get("cancel", ())))
 
 
-def _checked(kind: Any, found: dict[str, Any]) -> Any:  # noqa: ANN401 - any record of this module
+def _checked(kind: type[_Record], found: dict[str, Any]) -> _Record:
     try:
         return kind(**found)
     except TypeError as error:
-        raise Refused("bad_message", f"The worker's message does not fit: {error}.", fix="Update the worker.") from error
+        raise Refused(
+            "bad_message", f"The worker's message does not fit: {error}.", fix="Update the worker."
+        ) from error

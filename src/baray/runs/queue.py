@@ -78,7 +78,12 @@ def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
         if known is not None:
             return known
     run_id = site.ids.new("r")
-    values = {"id": run_id, "project_id": request.project_id, "actor_id": request.actor_id, "kind": request.kind}
+    values: dict[str, Any] = {
+        "id": run_id,
+        "project_id": request.project_id,
+        "actor_id": request.actor_id,
+        "kind": request.kind,
+    }
     values |= {"name": request.name, "state": records.QUEUED, "label": str(label), "spec": records.to_json(spec)}
     values |= {"memo_key": memo_key, "created": now, "max_attempts": request.max_attempts, "priority": request.priority}
     records.add_run(tx, values | {"attempts": 0})
@@ -87,7 +92,13 @@ def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
         records.add_after(tx, run_id, tuple(dict.fromkeys(request.after)))
     entry = {"digest": memo_key, "kind": request.kind}
     site.ledger.append(
-        tx, "run.submitted", actor=request.actor_id, subject=run_id, project=request.project_id, label=str(label), facts=entry
+        tx,
+        "run.submitted",
+        actor=request.actor_id,
+        subject=run_id,
+        project=request.project_id,
+        label=str(label),
+        facts=entry,
     )
     return _known(tx, run_id)
 
@@ -107,10 +118,19 @@ def retry(tx: Tx, site: Site, run_id: str, *, actor_id: str) -> Run:
     """Queue a failed or cancelled Run again, with its attempts counted from zero. Raises Refused `not_ended`."""
     run = _known(tx, run_id)
     if run.state not in {records.FAILED, records.CANCELLED}:
-        raise Refused("not_ended", f"Run {run_id} is {run.state}: only one that failed or was cancelled is tried again.")
+        raise Refused(
+            "not_ended", f"Run {run_id} is {run.state}: only one that failed or was cancelled is tried again."
+        )
     # Attempts of the earlier round keep their rows; the allowance grows by them.
     allowance = run.max_attempts + sum(state == records.FAILED for state in records.attempt_states(tx, run_id))
-    values = {"state": records.QUEUED, "ended": None, "error": None, "cancel_asked": None, "retry_at": None, "progress": None}
+    values = {
+        "state": records.QUEUED,
+        "ended": None,
+        "error": None,
+        "cancel_asked": None,
+        "retry_at": None,
+        "progress": None,
+    }
     records.set_run(tx, run_id, values | {"max_attempts": allowance})
     site.ledger.append(
         tx, "run.retried", actor=actor_id, subject=run_id, project=run.project_id, label=run.label, decision="by-hand"
@@ -123,7 +143,13 @@ def why(tx: Tx, run_id: str) -> dict[str, Any]:
     run = _known(tx, run_id)
     reason, fix = _reason(tx, run)
     attempts = [
-        {"number": row.number, "state": row.state, "reason": row.reason, "exit_code": row.exit_code, "sandbox": row.sandbox}
+        {
+            "number": row.number,
+            "state": row.state,
+            "reason": row.reason,
+            "exit_code": row.exit_code,
+            "sandbox": row.sandbox,
+        }
         for row in records.attempts_of(tx, run_id)
     ]
     return {"state": run.state, "reason": reason, "fix": fix, "attempts": attempts}
@@ -155,6 +181,12 @@ def _check(tx: Tx, request: RunRequest) -> None:
     for name in ("cpus", "memory_bytes", "time_seconds"):
         if request.resources.get(name, 1) <= 0:
             raise Refused("bad_request", f"{name} is {request.resources[name]}: it must be above zero.")
+    _check_after(tx, request)
+    if request.command:
+        _check_sandbox(tx)
+
+
+def _check_after(tx: Tx, request: RunRequest) -> None:
     if request.after:
         states = records.states_of(tx, request.after, request.project_id)
         for earlier in request.after:
@@ -162,8 +194,6 @@ def _check(tx: Tx, request: RunRequest) -> None:
                 raise NotFound("run", earlier, fix="See yours: baray run list")
             if states[earlier] in {records.FAILED, records.CANCELLED}:
                 raise Refused("after_failed", f"Run {earlier} is {states[earlier]}: nothing can come after it.")
-    if request.command:
-        _check_sandbox(tx)
 
 
 def _check_sandbox(tx: Tx) -> None:
@@ -207,7 +237,9 @@ def _reason(tx: Tx, run: Run) -> tuple[str, str]:
 
 
 def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
-    waiting = [f"run:{other} ({state})" for other, state in records.earlier_runs(tx, run.id) if state != records.SUCCEEDED]
+    waiting = [
+        f"run:{other} ({state})" for other, state in records.earlier_runs(tx, run.id) if state != records.SUCCEEDED
+    ]
     if waiting:
         return f"It comes after {', '.join(waiting)}.", ""
     if run.retry_at is not None:
@@ -228,7 +260,9 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
 def fits(spec: dict[str, Any], worker: dict[str, Any]) -> bool:
     """Whether a whole machine is enough for a Run."""
     wanted = spec["resources"]
-    enough = wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
+    enough = (
+        wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
+    )
     return bool(enough and (spec["command"] is None or worker["tier"] != "none"))
 
 

@@ -91,7 +91,9 @@ def get_run(tx: Tx, run_id: str) -> Run | None:
     return None if row is None else run_from_row(row)
 
 
-def list_runs(tx: Tx, project_id: str, *, after: str | None = None, limit: int = 50, state: str | None = None) -> list[Run]:
+def list_runs(
+    tx: Tx, project_id: str, *, after: str | None = None, limit: int = 50, state: str | None = None
+) -> list[Run]:
     """Runs of a project, newest first; `after` is the last id of the page before."""
     statement = select(run).where(run.c.project_id == project_id)
     if after is not None:
@@ -103,8 +105,10 @@ def list_runs(tx: Tx, project_id: str, *, after: str | None = None, limit: int =
 
 def counts(tx: Tx, project_id: str) -> dict[str, int]:
     """Number of Runs of a project by state."""
-    found = tx.execute(select(run.c.state, func.count()).where(run.c.project_id == project_id).group_by(run.c.state))
-    return dict.fromkeys(STATES, 0) | {str(state): int(number) for state, number in found}
+    found = tx.execute(
+        select(run.c.state, func.count().label("number")).where(run.c.project_id == project_id).group_by(run.c.state)
+    )
+    return dict.fromkeys(STATES, 0) | {str(row.state): int(row.number) for row in found}
 
 
 def active(tx: Tx) -> int:
@@ -125,8 +129,9 @@ def find_memo(tx: Tx, project_id: str, memo_key: str) -> Run | None:
     return None if row is None else run_from_row(row, reused=True)
 
 
-_RUN_COLUMNS = ("id", "project_id", "actor_id", "kind", "name", "state", "label", "spec", "memo_key", "created")
-_RUN_COLUMNS += ("max_attempts", "priority", "attempts")
+_RUN_COLUMNS = tuple(
+    "id project_id actor_id kind name state label spec memo_key created max_attempts priority attempts".split()
+)
 _INSERT_RUN = f"INSERT INTO run ({', '.join(_RUN_COLUMNS)}) VALUES ({', '.join('?' * len(_RUN_COLUMNS))})"  # noqa: S608
 
 
@@ -265,7 +270,10 @@ def get_meta(tx: Tx, key: str) -> str | None:
 
 def set_meta(tx: Tx, key: str, value: str) -> None:
     """Keep a word in `meta`."""
-    tx.hot("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", (key, value))
+    tx.hot(
+        "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+        (key, value),
+    )
 
 
 def workers(tx: Tx) -> dict[str, dict[str, Any]]:

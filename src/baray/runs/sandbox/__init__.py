@@ -8,7 +8,16 @@ Reduced isolation is not offered: where user namespaces are refused, tenants' co
 from baray.runs.sandbox.cgroups import NO_CGROUPS, Cgroups, find_cgroups, group_members, make_group
 from baray.runs.sandbox.harvest import Harvested, harvest
 from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan, trusted_plan
-from baray.runs.sandbox.probe import Probe, TierReport, environment_bind, find_bwrap, no_sandbox, probe, run_probes, slot_owner
+from baray.runs.sandbox.probe import (
+    Probe,
+    TierReport,
+    environment_bind,
+    find_bwrap,
+    no_sandbox,
+    probe,
+    run_probes,
+    slot_owner,
+)
 
 __all__ = [
     "NO_CGROUPS",

@@ -138,7 +138,7 @@ class _Assembler:
         self.labels[name] = len(self.lines)
 
     def bytes(self) -> bytes:
-        """struct sock_filter for each line. Raises ValueError if a jump does not fit in a byte."""
+        """One struct sock_filter for each line. Raises ValueError if a jump does not fit in a byte."""
         return b"".join(
             struct.pack("<HBBI", code, self._distance(at, if_true), self._distance(at, if_false), k)
             for at, (code, k, if_true, if_false) in enumerate(self.lines)

@@ -78,8 +78,7 @@ def _walk(root: int, folder: bytes) -> Iterator[tuple[str, bytes, str]]:
         at, depth = waiting.pop()
         handle = open_beneath(root, at, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
         try:
-            names = os.listdir(handle)
-            for name in names:
+            for name in os.listdir(handle):  # noqa: PTH208 - of a descriptor, not of a path
                 full = at + b"/" + os.fsencode(name)
                 wrong = _wrong_name(name)
                 mode = os.stat(name, dir_fd=handle, follow_symlinks=False).st_mode
@@ -120,9 +119,9 @@ def _too_much(paths: list[bytes], root: int, limit_bytes: int, owner: int | None
             os.close(handle)
         total += max(found.st_size, found.st_blocks * 512)
         if total > limit_bytes:
-            return [f"{ascii(os.fsdecode(path))[1:-1]!r} takes it past the limit of {limit_bytes} bytes"]
+            return [f"{os.fsdecode(path)!a} takes it past the limit of {limit_bytes} bytes"]
         if owner is not None and found.st_uid != owner:
-            return [f"{ascii(os.fsdecode(path))[1:-1]!r} belongs to another"]
+            return [f"{os.fsdecode(path)!a} belongs to another"]
     return []
 
 
@@ -130,7 +129,7 @@ def _open_file(root: int, path: bytes) -> int:
     handle = open_beneath(root, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_NOFOLLOW)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
-        raise Refused("bad_output", f"The output cannot be taken: {ascii(os.fsdecode(path))} changed while it was read.")
+        raise Refused("bad_output", f"The output cannot be taken: {os.fsdecode(path)!a} changed while it was read.")
     return handle
 
 

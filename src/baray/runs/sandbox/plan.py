@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,7 +128,8 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
         "sandbox": {
             "head": head,
             "binds": [
-                {"under": str(bind.under), "path": bind.path, "to": bind.to, "write": bind.write} for bind in command.binds
+                {"under": str(bind.under), "path": bind.path, "to": bind.to, "write": bind.write}
+                for bind in command.binds
             ],
             "middle": middle,
             "seccomp": str(filter_path(platform.machine())),
@@ -149,6 +149,6 @@ def _system_folders() -> list[str]:
     return arguments
 
 
-def _controllers(folder: str) -> list[str]:
+def _controllers(folder: str) -> set[str]:
     """Names of a cgroup's files tell which controllers are in force there."""
-    return sorted({name.partition(".")[0] for name in os.listdir(folder)}) if Path(folder).is_dir() else []
+    return {file.name.partition(".")[0] for file in Path(folder).glob("*")}

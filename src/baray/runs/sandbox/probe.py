@@ -25,7 +25,7 @@ from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, 
 FIRST_SLOT_UID = 61000
 SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 _PROBES = Path(__file__).with_name("probes.py")
-_PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
+PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
 _START_LIMIT_SECONDS = 20.0
 
 
@@ -59,12 +59,12 @@ class TierReport:
     """How long the probes took, start-up included."""
 
 
-def find_bwrap() -> str:
-    """Path of a usable bwrap. Raises Refused `no_sandbox` with the missing feature and the fix."""
-    path = shutil.which("bwrap", path=_PROGRAM_FOLDERS)
+def find_bwrap(folders: str = PROGRAM_FOLDERS) -> str:
+    """Path of a usable bwrap in `folders`. Raises Refused `no_sandbox` with the missing feature and the fix."""
+    path = shutil.which("bwrap", path=folders)
     if path is None:
         raise no_sandbox("bubblewrap is not installed", "As root: apt-get install bubblewrap")
-    if os.stat(path).st_mode & stat.S_ISUID:
+    if Path(path).stat().st_mode & stat.S_ISUID:
         raise no_sandbox(f"{path} is set-uid, which this sandbox never uses", f"As root: chmod u-s {path}")
     told = subprocess.run([path, "--help"], capture_output=True, text=True, check=False)
     if "--ro-bind-fd" not in told.stdout + told.stderr:
@@ -77,16 +77,17 @@ def no_sandbox(missing: str, fix: str) -> Refused:
     return Refused("no_sandbox", f"Commands cannot be run here: {missing}.", fix=fix, status=503)
 
 
-def probe(*, cgroups: Cgroups | None = None, slot: int = 99) -> TierReport:
+def probe(*, cgroups: Cgroups | None = None, slot: int = 99, folders: str = PROGRAM_FOLDERS) -> TierReport:
     """Run the probes and judge. Never raises for what is missing: the report says it."""
     groups = find_cgroups() if cgroups is None else cgroups
     try:
-        bwrap = find_bwrap()
+        bwrap = find_bwrap(folders)
         probes, milliseconds = run_probes(bwrap, groups, slot=slot)
     except Refused as refused:
         missing = refused.message.removeprefix("Commands cannot be run here: ").removesuffix(".")
-        report = TierReport(tier="none", limits=groups.name, missing=missing, fix=refused.fix, probes=(), milliseconds=0.0)
-        return report
+        return TierReport(
+            tier="none", limits=groups.name, missing=missing, fix=refused.fix, probes=(), milliseconds=0.0
+        )
     open_ones = [found.name for found in probes if not found.contained]
     return TierReport(
         tier="none" if open_ones else "A",
@@ -170,7 +171,9 @@ def _run(folder: Path, plan: dict[str, Any], secret: str) -> tuple[tuple[Probe, 
     state = json.loads((folder / "state.json").read_text()) if (folder / "state.json").exists() else {}
     try:
         told = json.loads(log.strip().splitlines()[-1])
-        return tuple(Probe(name=name, contained=not reached, reached=reached) for name, reached in told.items()), milliseconds
+        return tuple(
+            Probe(name=name, contained=not reached, reached=reached) for name, reached in told.items()
+        ), milliseconds
     except (IndexError, ValueError) as error:
         raise _why(log, state) from error
 

@@ -34,7 +34,11 @@ _FAMILIES = {"netlink": 16, "packet": 17, "alg": 38, "vsock": 40}
 
 def file_outside(facts: dict[str, str]) -> str:
     """Read a file of the host by its path, directly and through /proc."""
-    for path in (facts["secret_path"], "/proc/1/root" + facts["secret_path"], "/proc/self/root/../" + facts["secret_path"]):
+    for path in (
+        facts["secret_path"],
+        "/proc/1/root" + facts["secret_path"],
+        "/proc/self/root/../" + facts["secret_path"],
+    ):
         with contextlib.suppress(OSError):
             if facts["secret"] in Path(path).read_text():
                 return path
@@ -54,7 +58,7 @@ def root_write(_facts: dict[str, str]) -> str:
 
 def host_processes(_facts: dict[str, str]) -> str:
     """See processes that are not this sandbox's."""
-    seen = [name for name in os.listdir("/proc") if name.isdigit()]
+    seen = [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
     return f"{len(seen)} processes" if len(seen) > 3 else ""
 
 
@@ -107,7 +111,7 @@ def namespaces(_facts: dict[str, str]) -> str:
         reached = 0
         if _libc.unshare(0x10000000) == 0:
             reached = 1
-        elif _libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0:  # noqa: S108 - a probe
+        elif _libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0:
             reached = 2
         os._exit(reached)
     reached = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -143,7 +147,7 @@ def set_id_files(_facts: dict[str, str]) -> str:
 def leaked_descriptors(_facts: dict[str, str]) -> str:
     """Find an open descriptor beside the three standard ones."""
     own = os.open("/proc/self/fd", os.O_RDONLY | os.O_DIRECTORY)
-    found = sorted({int(name) for name in os.listdir(own)} - {0, 1, 2, own})
+    found = sorted({int(name) for name in os.listdir(own)} - {0, 1, 2, own})  # noqa: PTH208 - of a descriptor
     return " ".join(f"{number}={_target(number)}" for number in found if _target(number))
 
 

@@ -132,7 +132,7 @@ class Machine:
             owner=slot_owner(held.slot) if held.command else owner,
             cgroups=groups,
         )
-        facts = {"run_id": held.run_id, "blobs": str(self.home / "blobs"), "spec": dict(grant.spec)}
+        facts: dict[str, Any] = {"run_id": held.run_id, "blobs": str(self.home / "blobs"), "spec": dict(grant.spec)}
         facts |= {"inputs": list(grant.inputs), "uid": base["uid"], "limit_bytes": limits.disk_bytes}
         replace_json(held.folder.parent / "spec.json", dict(grant.spec), durable=False)
         replace_json(held.folder / "attempt.json", facts, durable=False)
@@ -193,7 +193,7 @@ def is_alive(held: Held) -> bool:
     """Whether the Attempt's supervisor runs. One that has told nothing yet is given up for good if it is not there."""
     state = held.state()
     if state:
-        return state["boot"] == boot_id() and process_start(state["pid"]) == state["start"]
+        return bool(state["boot"] == boot_id() and process_start(state["pid"]) == state["start"])
     try:
         lock = os.open(held.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except FileNotFoundError:
@@ -252,15 +252,13 @@ def _leftovers(held: Held, state: dict[str, Any]) -> list[int]:
     mark = f"BARAY_ATTEMPT={held.attempt_id}".encode()
     session = state.get("child", 0) if state.get("boot") == boot_id() else 0
     found = set(group_members(list(held.cgroups)))
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            fields = Path("/proc", name, "stat").read_bytes().rpartition(b")")[2].split()
+            fields = (entry / "stat").read_bytes().rpartition(b")")[2].split()
             # The session carries the child's pid; a process older than the child is another's with the same number.
             same = session and int(fields[3]) == session and int(fields[19]) >= state["child_start"]
-            if same or mark in Path("/proc", name, "environ").read_bytes().split(b"\0"):
-                found.add(int(name))
+            if same or mark in (entry / "environ").read_bytes().split(b"\0"):
+                found.add(int(entry.name))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
     return [pid for pid in found if _state_letter(pid) not in {"Z", "X", ""}]

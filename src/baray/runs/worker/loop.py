@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ class Worker:
         except Refused as refused:
             error = {"code": refused.code, "message": refused.message, "fix": refused.fix}
             result = _result(job.held, "refused", {}, error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - recorded as the Attempt's result; the others go on
             _LOG.exception("attempt %s", job.held.attempt_id)
             told = {"code": getattr(error, "code", "worker_failed"), "message": f"{type(error).__name__}: {error}"}
             result = _result(job.held, "failed", {}, told | {"fix": "See the worker's log: baray doctor"})
@@ -156,7 +157,10 @@ class Worker:
         if grant is not None:
             if held.command and self.report.tier == "none":
                 raise Refused(
-                    "no_sandbox", f"Commands cannot be run here: {self.report.missing}.", fix=self.report.fix, status=503
+                    "no_sandbox",
+                    f"Commands cannot be run here: {self.report.missing}.",
+                    fix=self.report.fix,
+                    status=503,
                 )
             self.machine.launch(held, grant).wait()
         elif held.state().get("phase") != "ended" and is_alive(held):
@@ -244,7 +248,11 @@ def judge(held: Held, state: dict[str, Any]) -> AttemptResult:
     """What an ended Attempt's files say: its result for control."""
     reason, left = state["reason"], held.result()
     if reason == "cancelled":
-        told = {"code": "cancelled", "message": "It was cancelled.", "fix": f"To run it again: baray run retry {held.run_id}"}
+        told = {
+            "code": "cancelled",
+            "message": "It was cancelled.",
+            "fix": f"To run it again: baray run retry {held.run_id}",
+        }
         return _result(held, "cancelled", state, told)
     if reason == "exited" and state["exit_code"] == 0 and not (held.command and not held.outputs):
         if not left:
@@ -258,7 +266,9 @@ def judge(held: Held, state: dict[str, Any]) -> AttemptResult:
         return _result(held, "refused" if left["refused"] else "failed", state, left["error"])
     code, message, fix = _ERRORS[reason]
     words = {"run": held.run_id, "code": state["exit_code"], "signal": -state["exit_code"], "message": state["message"]}
-    return _result(held, "failed", state, {"code": code, "message": message.format(**words), "fix": fix.format(**words)})
+    return _result(
+        held, "failed", state, {"code": code, "message": message.format(**words), "fix": fix.format(**words)}
+    )
 
 
 def _lost_error(state: dict[str, Any]) -> dict[str, Any]:
@@ -267,7 +277,11 @@ def _lost_error(state: dict[str, Any]) -> dict[str, Any]:
 
 
 def _result(
-    held: Held, outcome: str, state: dict[str, Any], error: Any, outputs: Any = ()  # noqa: ANN401 - JSON of result.json
+    held: Held,
+    outcome: str,
+    state: Mapping[str, Any],
+    error: Mapping[str, Any] | None,
+    outputs: Sequence[Mapping[str, Any]] = (),
 ) -> AttemptResult:
     return AttemptResult(
         attempt_id=held.attempt_id,
@@ -292,4 +306,3 @@ def install_signals(worker: Worker) -> None:
 def machine_memory_bytes() -> int:
     """Physical memory of this machine."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
