@@ -67,7 +67,7 @@ def test_a_refused_action_leaves_no_entry_and_its_denial_takes_the_place(home):
     with pytest.raises(Refused, match="No"):
         home.store.write(refused)
     home.append()
-    entries = home.store.read(lambda tx: home.ledger.entries(tx))
+    entries = home.store.read(home.ledger.entries)
     assert [entry.kind for entry in entries] == ["run.started", "access.denied", "run.started"]
 
 
@@ -141,7 +141,7 @@ def test_time_never_runs_backwards_and_a_step_is_told_once(home):
     home.reopen()
     home.clock.advance(200)
     home.append()
-    entries = home.store.read(lambda tx: home.ledger.entries(tx))
+    entries = home.store.read(home.ledger.entries)
     assert [entry.kind for entry in entries].count("clock.stepped") == 1
     assert next(entry.facts for entry in entries if entry.kind == "clock.stepped") == {"behind_ms": 100_000}
     times = [entry.time for entry in entries]
@@ -160,7 +160,7 @@ def test_a_step_whose_entry_was_rolled_back_is_told_again(home):
     with pytest.raises(Refused):
         home.store.write(refused)
     home.append()
-    kinds = [entry.kind for entry in home.store.read(lambda tx: home.ledger.entries(tx))]
+    kinds = [entry.kind for entry in home.store.read(home.ledger.entries)]
     assert kinds == ["run.started", "run.started", "clock.stepped"]
 
 

@@ -65,7 +65,11 @@ def test_a_witness_follows_a_growing_ledger(home, keys):
     home.witnessed(*keys)
     (row,) = home.store.read(witnesses)
     assert (row.name, row.size, row.time) == (WITNESS, 1302, float(int(home.clock.now())))
-    said = [entry for entry in home.store.read(lambda tx: home.ledger.newest(tx, limit=2000)) if entry.kind == "head.witnessed"]
+    said = [
+        entry
+        for entry in home.store.read(lambda tx: home.ledger.newest(tx, limit=2000))
+        if entry.kind == "head.witnessed"
+    ]
     assert [entry.facts["size"] for entry in said] == [1302, 301]
     report = verify_home(home.path)
     assert (report.ok, report.witnessed) == (True, True)
@@ -271,24 +275,20 @@ def test_an_answer_is_proved_through_its_batch(home):
 
 
 def take_in(home, tx, receipts):
-    tx.hot("PRAGMA defer_foreign_keys=ON")
-    tx.hot(
-        "INSERT INTO project (id, name, title, label, created) VALUES ('p_1', 'main', '', 'public', 1) ON CONFLICT DO NOTHING"
-    )
-    tx.hot(
-        "INSERT INTO service (id, project_id, kind, name, title, state, audience, created) VALUES ('e_1', 'p_1', 'desk', 'd', '', 'ready', '[]', 1)"
-        " ON CONFLICT DO NOTHING"
-    )
-    tx.hot(
-        "INSERT INTO revision (id, service_id, number, spec, label, created) VALUES ('x_1', 'e_1', 1, '{}', 'public', 1) ON CONFLICT DO NOTHING"
-    )
-    names = "id, service_id, revision_id, project_id, actor_id, created, outcome, question, language, label, answer, citations, ms, receipt_digest"
-    rows = [
-        (name, "e_1", "x_1", "p_1", "u_1", 1, "answered", "", "en", "public", "", "[]", 1, digest_bytes(data))
-        for name, data in receipts.items()
-    ]
-    tx.hot(f"INSERT INTO answer ({names}) VALUES ({', '.join('?' * 14)})", rows)
-    facts = {"count": len(rows), "root": batch_root([row[-1] for row in rows])}
+    """Insert answers and enter their batch, as the serving side does."""
+    service = ("e_1", "p_1", "desk", "d", "", "ready", "[]", 1)
+    for table, row in (
+        ("project (id, name, title, label, created)", ("p_1", "main", "", "public", 1)),
+        ("service (id, project_id, kind, name, title, state, audience, created)", service),
+        ("revision (id, service_id, number, spec, label, created)", ("x_1", "e_1", 1, "{}", "public", 1)),
+    ):
+        marks = ", ".join("?" * len(row))
+        tx.hot(f"INSERT INTO {table} VALUES ({marks}) ON CONFLICT DO NOTHING", row)
+    names = "id, receipt_digest, service_id, revision_id, project_id, actor_id, created, outcome, question, language"
+    ids = ("e_1", "x_1", "p_1", "u_1", 1, "answered", "", "en", "public", "", "[]", 1)
+    rows = [(name, digest_bytes(data), *ids) for name, data in receipts.items()]
+    tx.hot(f"INSERT INTO answer ({names}, label, answer, citations, ms) VALUES ({', '.join('?' * 14)})", rows)
+    facts = {"count": len(rows), "root": batch_root([row[1] for row in rows])}
     home.ledger.append(tx, "answers.batch", actor="system", subject="e_1", facts=facts)
 
 

@@ -32,6 +32,8 @@ __all__ = ["Finding", "Report", "verify_bundle", "verify_home"]
 
 DATABASE = "baray.db"
 BLOBS = "blobs"
+_DAMAGE = (sqlite3.Error, OverflowError, MemoryError, UnicodeError)
+"""What reading a damaged database raises: sizes and even the database's own messages may be junk."""
 
 
 def verify_home(home: Path, *, heads: Sequence[str] = (), log: str = "") -> Report:
@@ -44,7 +46,7 @@ def verify_home(home: Path, *, heads: Sequence[str] = (), log: str = "") -> Repo
     try:
         with _opened(home / DATABASE) as connection:
             return _verify_rows(connection, home, heads, log, notes)
-    except (sqlite3.Error, OSError) as error:
+    except (*_DAMAGE, OSError) as error:
         notes.add(DATABASE, f"cannot be read: {error}")
     return notes.report(entries=0, witnessed=False)
 
@@ -138,7 +140,7 @@ def _noting(notes: Notebook) -> Iterator[None]:
     """Turn a database's complaint into a finding, and go on with the next part."""
     try:
         yield
-    except (sqlite3.Error, OverflowError) as error:
+    except _DAMAGE as error:
         notes.add(DATABASE, str(error))
 
 
