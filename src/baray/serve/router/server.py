@@ -97,6 +97,8 @@ def _listen(config: RouterConfig) -> socket.socket:
         return socket.socket(fileno=config.socket_fd)
     try:
         listener = socket.create_server((config.host, config.port), backlog=BACKLOG, reuse_port=False)
+        # Accepted connections inherit it: the event loop itself only does so where the protocol is named.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise Refused(
             "port_taken",
