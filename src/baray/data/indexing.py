@@ -48,7 +48,7 @@ def _is_shard(path: str) -> bool:
 
 
 def _documents(context: AttemptContext, shards: list[InputFile]) -> Iterator[DocumentRow]:
-    done = 0
+    done, total = 0, sum(pq.read_metadata(Path(shard.blob)).num_rows for shard in shards)
     for shard in shards:
         with pq.ParquetFile(Path(shard.blob)) as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=_COLUMNS):
@@ -56,4 +56,4 @@ def _documents(context: AttemptContext, shards: list[InputFile]) -> Iterator[Doc
                 for row in rows:
                     yield DocumentRow(**row)
                 done += len(rows)
-                context.progress(done, 0, "documents")
+                context.progress(done, total, "documents")

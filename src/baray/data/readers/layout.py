@@ -11,7 +11,7 @@ _STRAY_SPACE = re.compile(f"[ \u00a0]+(?=[{_DEPENDENT}])|(?<=\u17d2)[ \u00a0]+")
 _ENDS_KHMER = re.compile(f"[{_KHMER}]\\Z")
 _STARTS_KHMER = re.compile(f"\\A[{_KHMER}]")
 _SPACE_GAP = 0.18
-_KHMER_SPACE_GAP = 0.3
+_KHMER_SPACE_GAP = 0.18
 _SAME_LINE = 0.45
 _FULL_LINE = 0.85
 _LINE_STEP = 1.9

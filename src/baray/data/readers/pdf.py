@@ -9,6 +9,7 @@ So drawn objects are walked in their order in the page; objects under one Actual
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Iterator
 from typing import Any, TypeAlias
 
@@ -29,9 +30,12 @@ _OCR_DPI = 300
 _OCR_MOST_PIXELS = 40_000_000
 _FEW_LETTERS = 8
 _MOST_PAGES = 20_000
-_GARBLED_SHARE = 0.3
+_KHMER = re.compile("[\u1780-\u17d3]")
+_ENOUGH_KHMER = 60
+_LEAST_COENGS = 0.02
+_MOST_UNMAPPED = 0.05
 _DEEPEST_FORM = 12
-_SPLIT_AHEAD = 0.25
+_SPLIT_AHEAD = 0.15
 _SPLIT_BACK = 0.6
 
 
@@ -59,12 +63,12 @@ def _read(document: Native, file: SourceFile, options: ReadOptions) -> Record:
     heading = ""
     for number in range(len(document)):
         page = document[number]
-        (text, first), pictures = _page(page, fonts)
-        heading = heading or first
+        text, first, is_scan = _page(page, fonts)
         page.close()
-        if _needs_ocr(text, pictures=pictures):
+        if is_scan:
             scans.append(number)
-        texts.append(text)
+        heading = heading or ("" if is_scan else first)
+        texts.append("" if is_scan else text)
     if fonts.found():
         raise refuse("legacy_font", fonts.detail(), LEGACY_FIX)
     notes = _read_scans(document, scans, texts, options)
@@ -76,20 +80,24 @@ def _read(document: Native, file: SourceFile, options: ReadOptions) -> Record:
     )
 
 
-def _needs_ocr(text: str, *, pictures: bool) -> bool:
+def _needs_ocr(text: str, *, pictures: bool, unmapped: int) -> bool:
+    """Whether a page is a scan, or drawn in fonts that do not say which letters their glyphs are.
+
+    Programs that print to PDF often lose subscripts that way: of real Khmer letters 4 % and more are coengs.
+    """
     letters = sum(character.isalnum() for character in text)
-    garbled = sum(character == "\ufffd" or "\ue000" <= character <= "\uf8ff" for character in text)
-    return (letters < _FEW_LETTERS and pictures) or (garbled > 0 and garbled > _GARBLED_SHARE * (letters + garbled))
+    khmer = len(_KHMER.findall(text))
+    lost = khmer >= _ENOUGH_KHMER and text.count("\u17d2") < _LEAST_COENGS * khmer
+    return (letters < _FEW_LETTERS and pictures) or lost or unmapped > _MOST_UNMAPPED * (letters + unmapped)
 
 
 def _read_scans(document: Native, scans: list[int], texts: list[str], options: ReadOptions) -> tuple[str, ...]:
     """Put the text of scanned pages into `texts`. Returns notes on pages that stay unread."""
     if not scans:
         return ()
-    readable = len(scans) < sum(1 for text in texts if text) + len(scans)
     if options.ocr is None or options.ocr_pages == 0:
-        if not readable:
-            raise refuse("no_ocr", f"All {len(scans)} pages are scans.", NO_OCR_FIX)
+        if not any(texts):
+            raise refuse("no_ocr", f"All {len(scans)} pages are scans, or drawn without letters.", NO_OCR_FIX)
         return (f"{len(scans)} pages are scans and were not read: {NO_OCR_FIX}",)
     chosen, left = scans[: options.ocr_pages], scans[options.ocr_pages :]
     step = max(1, options.cpus) * 2
@@ -116,10 +124,10 @@ def _render(page: Native) -> bytes:
     return header + data
 
 
-def _page(page: Native, fonts: FontTally) -> tuple[tuple[str, str], bool]:
-    """Text and heading of a page, and whether it holds pictures or drawings."""
+def _page(page: Native, fonts: FontTally) -> tuple[str, str, bool]:
+    """Text and heading of a page, and whether it must be read as a scan."""
     text_page = page.get_textpage()
-    glyphs = _glyphs(text_page)
+    glyphs, unmapped = _glyphs(text_page)
     pieces: list[Piece] = []
     pictures = False
     replaced: dict[int, int] = {}
@@ -142,21 +150,26 @@ def _page(page: Native, fonts: FontTally) -> tuple[tuple[str, str], bool]:
             pieces.extend(_split(own, placed))
         fonts.add(actual if mark else "".join(glyph[0] for glyph in own), font)
     text_page.close()
-    return page_text(pieces), pictures
+    text, heading = page_text(pieces)
+    return text, heading, _needs_ocr(text, pictures=pictures, unmapped=unmapped)
 
 
-def _glyphs(text_page: Native) -> dict[int, list[tuple[str, float, float]]]:
-    """For each drawn object, its characters with left and right edge."""
+def _glyphs(text_page: Native) -> tuple[dict[int, list[tuple[str, float, float]]], int]:
+    """For each drawn object its characters with left and right edge; and how many glyphs stand for no letter."""
     box = pdfium.FS_RECTF()
     found: dict[int, list[tuple[str, float, float]]] = {}
+    unmapped = 0
     for at in range(pdfium.FPDFText_CountChars(text_page)):
         key = _address(pdfium.FPDFText_GetTextObject(text_page, at))
         code = pdfium.FPDFText_GetUnicode(text_page, at)
-        if key == 0 or code == 0 or pdfium.FPDFText_IsGenerated(text_page, at) == 1:
+        if key == 0 or pdfium.FPDFText_IsGenerated(text_page, at) == 1:
+            continue
+        if code < 32 or code == 0xFFFD or 0xE000 <= code <= 0xF8FF or pdfium.FPDFText_HasUnicodeMapError(text_page, at) == 1:
+            unmapped += 1
             continue
         pdfium.FPDFText_GetLooseCharBox(text_page, at, box)
-        found.setdefault(key, []).append((chr(code) if code < 0x110000 else "\ufffd", box.left, box.right))
-    return found
+        found.setdefault(key, []).append((chr(code), box.left, box.right))
+    return found, unmapped
 
 
 def _split(glyphs: list[tuple[str, float, float]], placed: Piece) -> Iterator[Piece]:

@@ -154,7 +154,8 @@ def _row_records(rows: Iterable[Sequence[str]], options: ReadOptions, start: int
 def _sheets(file: SourceFile, options: ReadOptions) -> list[tuple[str, list[list[str]]]]:
     check_archive(file.blob, options.max_bytes)
     try:
-        workbook = python_calamine.CalamineWorkbook.from_path(str(file.blob))
+        # By its bytes: a blob has no name that would tell its format.
+        workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(file.blob.read_bytes()))
         sheets = []
         for at, about in enumerate(workbook.sheets_metadata):
             if about.visible == python_calamine.SheetVisibleEnum.Visible:

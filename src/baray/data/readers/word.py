@@ -21,6 +21,7 @@ _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _BODY = "word/document.xml"
+_HEADING_STYLES = frozenset(["Title", "Heading1", "Heading2"])
 _UNTITLED = frozenset(["", "untitled", "document", "document1", "word document"])
 
 
@@ -58,7 +59,7 @@ class _Parts:
         self.heading = ""
         self.fonts = FontTally()
         self._style_fonts: dict[str, str] = {}
-        self._headings: frozenset[str] = frozenset()
+        self._headings = _HEADING_STYLES
         if "word/styles.xml" in archive.namelist():
             self._read_styles()
 
@@ -143,7 +144,7 @@ class _Parts:
             name = _value(style.find(_W + "name")).lower()
             if name == "title" or name.startswith("heading"):
                 headings.add(key)
-        self._headings = frozenset(headings | {"Title", "Heading1", "Heading2"})
+        self._headings = _HEADING_STYLES | headings
 
 
 _BREAKS = {_W + "tab": " ", _W + "br": "\n", _W + "cr": "\n", _W + "noBreakHyphen": "-"}
