@@ -21,10 +21,11 @@ _OTHER_LANGUAGE = 0.85
 _SUPPORT_WEIGHTS = (2.3, 0.7, 7.6)
 _SUPPORT_INTERCEPT = {"km": -8.4}
 _SUPPORT_INTERCEPT_OTHERS = -12.7
-_SUPPORTED = 0.4
+_SUPPORTED = 0.37
 # A current document that scores this share of an expired one speaks of the same matter: it answers.
 _NEARLY_AS_WELL = 0.55
 _REFERRAL_COVERAGE = 0.2
+_WORTH_NAMING = 0.1
 _AROUND = 120
 
 
@@ -167,7 +168,7 @@ def _referral(hits: Sequence[Hit], default_office: str | None) -> str | None:
 def _found(hits: Sequence[Hit]) -> tuple[Found, ...]:
     """The files of the best documents: a file whose rows are documents of their own stands once."""
     best = {hit.path: hit.score for hit in reversed(hits)}
-    paths = list(dict.fromkeys(hit.path for hit in hits))
+    paths = list(dict.fromkeys(hit.path for hit in hits if hit.score >= _WORTH_NAMING * hits[0].score))
     return tuple(Found(document=path, score=round(best[path], 3)) for path in paths[:_FOUND])
 
 

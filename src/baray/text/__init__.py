@@ -6,16 +6,16 @@ Does not own: reading files, which documents enter an Index, what is answered to
 """
 
 from baray.text.breaks import break_lines
-from baray.text.index import IndexFacts, IndexFile, open_index, write_index
+from baray.text.index.files import IndexFacts, IndexFile, open_index, write_index
+from baray.text.index.query import Intent, Query, read_question
+from baray.text.index.quotes import quote_spans
+from baray.text.index.search import Hit, Index
+from baray.text.index.segment import DocumentRow
+from baray.text.index.terms import search_form, terms
 from baray.text.khmer import clusters, fold_digits, normalise
 from baray.text.language import Quality, language, language_shares, quality
-from baray.text.query import Intent, Query, read_question
-from baray.text.quotes import quote_spans
 from baray.text.redact import redact
-from baray.text.search import Hit, Index
-from baray.text.segment import DocumentRow
 from baray.text.sentences import sentences
-from baray.text.terms import search_form, terms
 
 __all__ = [
     "DocumentRow",

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-_KHMER_LETTERS = re.compile("[\u1780-\u17b3]+")
+_KHMER_LETTERS = re.compile("[\u1780-\u17d3]+")
 _LATIN_LETTERS = re.compile("[A-Za-z]+")
 _OTHER_LETTERS = re.compile("[^\\W\\d_A-Za-z\u1780-\u17d3\u17dc\u17dd]+")
 _LETTERS_AND_MARKS = re.compile("[^\\W\\d_]|[\u17b6-\u17d3]")
@@ -31,7 +31,10 @@ class Quality:
 
 
 def language_shares(text: str) -> dict[str, float]:
-    """Shares of letters that are Khmer (`km`), basic Latin (`en`) and `other`; all 0.0 where there is no letter."""
+    """Shares of letters that are Khmer (`km`), basic Latin (`en`) and `other`; all 0.0 where there is no letter.
+
+    Khmer marks count as letters, since they write the vowels.
+    """
     khmer = sum(map(len, _KHMER_LETTERS.findall(text)))
     latin = sum(map(len, _LATIN_LETTERS.findall(text)))
     other = 0 if text.isascii() else sum(map(len, _OTHER_LETTERS.findall(text)))

@@ -30,8 +30,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from baray.core import Fault, canonical_json, digest_bytes
-from baray.text.passages import lead, passages
-from baray.text.terms import terms
+from baray.text.index.passages import lead, passages
+from baray.text.index.terms import terms
 
 _MAGIC = b"baray segment 1\n"
 _K1 = 1.2

@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from baray.text.passages import lead
-from baray.text.query import Query
-from baray.text.search import Hit
+from baray.text.index.passages import lead
+from baray.text.index.query import Query
+from baray.text.index.search import Hit
+from baray.text.index.terms import search_form, terms
 from baray.text.sentences import sentences
-from baray.text.terms import search_form, terms
 
 _SPANS = 3
 _TITLE_FACTOR = 0.3
@@ -55,10 +55,10 @@ def quote_spans(hit: Hit, query: Query) -> list[tuple[int, int]]:
 
 
 def _weights(hit: Hit) -> dict[str, float]:
-    """The question's weights as shares of 1, those of the title's terms made small."""
+    """The question's weights as shares of their sum, those of the title's terms made small."""
     known = set(terms(f"{hit.title}\n.\n{lead(hit.text)}"))
     weights = {term: weight * (_TITLE_FACTOR if term in known else 1.0) for term, weight in hit.weights.items()}
-    total = sum(weights.values()) or 1.0
+    total = sum(hit.weights.values()) or 1.0
     return {term: weight / total for term, weight in weights.items()}
 
 

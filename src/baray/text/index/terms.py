@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 
+from baray.text.index.stem import stem
 from baray.text.khmer import fold_digits, normalise
-from baray.text.stem import stem
 
 TERMS_VERSION = 1
 """Written into each Index: an Index made by other rules is not searched."""

@@ -13,8 +13,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from baray.text.query import Query, QueryTerm, read_question
-from baray.text.segment import IMPACT_UNIT, Segment, Table, key
+from baray.text.index.query import Query, QueryTerm, read_question
+from baray.text.index.segment import IMPACT_UNIT, Segment, Table, key
 
 _CANDIDATES = 12
 _SPAN_CANDIDATES = 48
@@ -27,6 +27,8 @@ _DOCUMENT_B = 0.75
 # A term that stands in more than this share of passages picks no candidates where a question has rarer ones.
 _COMMON_SHARE = 0.3
 _LEADING_TERMS = 12
+# A handful of passages says little about how rare a term is: they are taken for so many.
+_LEAST_SPANS = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +154,7 @@ def _weigh(terms: tuple[QueryTerm, ...], segments: list[Segment], num_spans: int
         body = tuple(segment.body.postings(term_key) for segment in segments)
         head = tuple(segment.head.postings(term_key) for segment in segments)
         count = sum(end - start for start, end in body)
-        rarity = math.log(1 + (num_spans - count + 0.5) / (count + 0.5))
+        rarity = math.log(1 + (max(num_spans, _LEAST_SPANS) - count + 0.5) / (count + 0.5))
         common = count > _COMMON_SHARE * num_spans
         weighted.append(_Weighted(query_term.term, query_term.weight * rarity, query_term.content, common, body, head))
     weighted.sort(key=lambda term: -term.weight)

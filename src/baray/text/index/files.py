@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from baray.core import Refused, canonical_json, digest_bytes, digest_json
-from baray.text.search import Index
-from baray.text.segment import DocumentRow, damaged, encode_segment
-from baray.text.terms import TERMS_VERSION
+from baray.text.index.search import Index
+from baray.text.index.segment import DocumentRow, damaged, encode_segment
+from baray.text.index.terms import TERMS_VERSION
 
 _FORMAT = 1
 _MANIFEST = "index.json"

@@ -10,9 +10,9 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
+from baray.text.index.stem import stem
+from baray.text.index.terms import search_form, terms, tokens, trigrams
 from baray.text.language import language
-from baray.text.stem import stem
-from baray.text.terms import search_form, terms, tokens, trigrams
 
 _ASKING_WEIGHT = 0.1
 _EXPANSION_WEIGHT = 0.025
@@ -24,11 +24,11 @@ _ASKING_KM = """
 កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា ម៉ោងប៉ុន្មាន អ្នកណា នរណា
 ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់
 ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
-របស់ខ្ញុំ របស់ និង ឬ សម្រាប់
+របស់ខ្ញុំ របស់ និង ឬ សម្រាប់ ថ្លៃ តម្លៃ
 """.split()
 _ASKING_EN = """
 cost pay much many long need require bring take give find see ask say mean use want
-age limit maximum minimum every
+age limit maximum minimum every document paper submit attach price charge
 """.split()
 
 

@@ -1,0 +1,127 @@
+"""Languages, sentences, personal numbers, search terms and the reading of questions."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from baray.text import language, language_shares, quality, read_question, redact, sentences, terms
+
+
+def cut(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentences(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ខ្ញុំទៅ។ តើអ្វី? បាទ!", ["ខ្ញុំទៅ។", "តើអ្វី?", "បាទ!"]),
+        ("ផ្លែឈើ។ល។ មានលក់។", ["ផ្លែឈើ។ល។ មានលក់។"]),
+        ("Bring No. 5 and Art. 3. The fee is 5.50 USD.", ["Bring No. 5 and Art. 3.", "The fee is 5.50 USD."]),
+        ("See Mr. Sok, e.g. today. Then go.", ["See Mr. Sok, e.g. today.", "Then go."]),
+        ('He said "go." She went.', ['He said "go."', "She went."]),
+        ("1. Item one. 2. Item two.", ["1. Item one.", "2. Item two."]),
+        ("Title\n\nBody without end", ["Title", "Body without end"]),
+        ("  \n ", []),
+    ],
+)
+def test_sentences(text: str, expected: list[str]) -> None:
+    assert cut(text) == expected
+
+
+@given(st.text(alphabet='ក។ a.B?!\n1"', max_size=40))
+def test_sentences_are_ordered_and_hold_all_that_is_seen(text: str) -> None:
+    spans = sentences(text)
+    assert all(start < end for start, end in spans)
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
+    assert "".join("".join(cut(text)).split()) == "".join(text.split())
+
+
+def test_languages_by_script() -> None:
+    assert language("សំបុត្រកំណើត (birth certificate)") == "km"
+    assert language("The fee is 5,000 រៀល.") == "en"
+    assert language("Документы") == "other"
+    assert language("12 500") == "other"
+    shares = language_shares("កខ ab ß")
+    assert shares == {"km": 0.4, "en": 0.4, "other": 0.2}
+    assert sum(language_shares("12").values()) == 0.0
+
+
+def test_quality_sees_debris() -> None:
+    prose = quality("The office opens at eight.\nThe fee is paid at counter 7.")
+    debris = quality("-----|-----\n-----|-----\n-----|-----")
+    assert prose.letters > 0.85
+    assert prose.repeated_lines == 0.0
+    assert debris.letters == 0.0
+    assert debris.repeated_lines == pytest.approx(2 / 3)
+    assert debris.longest_run == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "clean", "counts"),
+    [
+        ("ទូរស័ព្ទ ០១២ ៣៤៥ ៦៧៨ ឬ 012-345-678", "ទូរស័ព្ទ [PHONE] ឬ [PHONE]", {"phone": 2}),
+        ("+855 12 345 678, 023 720 123, (855) 12 345678", "[PHONE], [PHONE], [PHONE]", {"phone": 3}),
+        ("0961234567 +855 (0)96 123 4567", "[PHONE] [PHONE]", {"phone": 2}),
+        ("អត្តសញ្ញាណប័ណ្ណលេខ ០១២៣៤៥៦៧៨", "អត្តសញ្ញាណប័ណ្ណលេខ [ID]", {"id": 1}),
+        ("national ID number: 150 234 567", "national ID number: [ID]", {"id": 1}),
+        ("ID card No. 123456789 (01)", "ID card No. [ID]", {"id": 1}),
+        ("sok.dara@example.org from 192.168.1.10", "[EMAIL] from [IP]", {"email": 1, "ip": 1}),
+        ("fe80::1 at 12:30", "[IP] at 12:30", {"ip": 1}),
+    ],
+)
+def test_personal_numbers_are_taken_out(text: str, clean: str, counts: dict[str, int]) -> None:
+    assert redact(text) == (clean, counts)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ថ្លៃ ២០០ ០០០ ០០០ រៀល",
+        "The budget is 150,000,000 riel, 10 000 for each.",
+        "លិខិតលេខ ០១០/២៤ ចុះថ្ងៃទី ០៥.០៦.២០២៤",
+        "2024-05-12 08:00-11:30, version 1.2.3.4.5, 4x6",
+        "Serial 1234567890, article 012 345",
+    ],
+)
+def test_amounts_dates_and_serials_stay(text: str) -> None:
+    assert redact(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    "forms",
+    [
+        "register registration registered registering",
+        "apply applications applicant",
+        "certificate certificates certified",
+        "renew renewal renewed",
+        "marry married marriage",
+        "licence license licensing",
+        "pay paid payment",
+        "permit permission permitted",
+        "organise organisation organize",
+        "residence resident",
+    ],
+)
+def test_word_forms_meet_in_one_term(forms: str) -> None:
+    assert len(set(terms(forms))) == 1
+
+
+def test_terms_of_khmer_do_not_see_spaces_spellings_or_digits() -> None:
+    assert terms("សំបុត្រ កំណើត") == terms("សំបុត្រកំណើត")
+    assert terms("កណ្ដាល") == terms("កណ្តាល")
+    assert terms("ខែ្មរ") == terms("ខ្មែរ")
+    assert terms("៥ ០០០") == terms("5,000") == terms("5.000") == ["5000"]
+    assert terms("the and of") == []
+
+
+def test_questions_are_read() -> None:
+    fee = read_question("តើលិខិតបញ្ជាក់ទីលំនៅថ្លៃប៉ុន្មាន?")
+    assert [intent.name for intent in fee.intents] == ["fee"]
+    assert fee.language == "km"
+    content = {term.term for term in fee.terms if term.content}
+    assert set(terms("ទីលំនៅ")) <= content
+    assert not set(terms("ប៉ុន្មាន")) & content
+    papers = read_question("What documents do I need for a permit?")
+    assert "papers" in [intent.name for intent in papers.intents]
