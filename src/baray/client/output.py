@@ -154,6 +154,10 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
 
 def fields(pairs: Iterable[tuple[str, object]]) -> list[str]:
     """`name   value` lines; empty values are left out."""
-    kept = [(name, str(value)) for name, value in pairs if value not in (None, "", [], {})]
+    kept = [(name, _words(value)) for name, value in pairs if value not in (None, "", [], (), {})]
     widest = max((width(name) for name, _ in kept), default=0)
     return [f"{name}{' ' * (widest - width(name))}  {value}" for name, value in kept]
+
+
+def _words(value: object) -> str:
+    return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value)

@@ -28,7 +28,10 @@ def _stop(cli: Cli, name: str) -> None:
 
 def _usage(cli: Cli, by: str) -> None:
     page = cli.client.get("usage", by=by)
-    heads = list(page["items"][0]) if page["items"] else ["name", "requests"]
+    names = {row["id"]: row["name"] for row in cli.client.get("services")["items"]} if by == "service" else {}
+    for row in page["items"]:
+        row[by] = names.get(row.get(by), row.get(by))
+    heads = list(page["items"][0]) if page["items"] else [by, "requests"]
     cli.screen.show(page, lambda: table(heads, [[row.get(head) for head in heads] for row in page["items"]]))
 
 

@@ -39,7 +39,9 @@ def _version_lines(document: Json) -> list[str]:
     keys = ("ref", "title", "label", "digest", "created", "licence", "run")
     pairs: list[tuple[str, object]] = [(key, document.get(key)) for key in keys]
     pairs += [("versions", ", ".join(document.get("versions", []))), ("size", _size(document))]
-    pairs += [(key, value) for key, value in (document.get("summary") or {}).items() if not isinstance(value, dict)]
+    shown = {"bytes", "files", "in", "kept", "redacted"} if document.get("report") else {"bytes", "files"}
+    summary = document.get("summary") or {}
+    pairs += [(key, value) for key, value in summary.items() if not isinstance(value, dict) and key not in shown]
     lines = fields(pairs)
     if document.get("report"):
         lines += ["", *report_lines(document["report"])]

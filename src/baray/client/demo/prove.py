@@ -41,7 +41,7 @@ def prove(stage: Stage, answer: str) -> Json:
     said = (
         "One byte flipped in a copy of the home; named: {named}" if tamper["found"] else "A flipped byte was NOT found."
     )
-    story.fact(said, named=tamper["named"].partition(":")[0] or tamper["named"])
+    story.fact(said, named=tamper["named"].partition(": ")[0])
     return {"lineage": list(graph["chain"]), "ledger": ledger, "tamper": tamper}
 
 
