@@ -45,7 +45,7 @@ def render(request: Request, name: str, *, status: int = 200, who: Caller | None
     language = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE, "en")
     language = "km" if language == "km" else "en"
     page = _PAGES.get_template(name).render(
-        t=partial(translate, language), language=language, path=request.url.path, who=who, version=__version__, **values
+        t=partial(translate, language), language=language, path=request.url.path, who=who, baray_version=__version__, **values
     )
     response = HTMLResponse(page, status_code=status)
     if "lang" in request.query_params:
@@ -122,8 +122,8 @@ def dataset(request: Request, who: Who, name: str, reason: str = "") -> Response
         who=who,
         version=version,
         report=source_api.get_report(request, who, name),
-        rows=source_api.get_rows(request, who, name, n=12)["rows"],
-        dropped=source_api.get_dropped(request, who, name, n=100, reason=reason)["rows"],
+        rows=source_api.get_rows(request, who, name, n=12)["items"],
+        dropped=source_api.get_dropped(request, who, name, n=100, reason=reason)["items"],
         reason=reason,
     )
 

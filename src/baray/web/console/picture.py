@@ -5,9 +5,9 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 190, 56, 56, 18, 12  # pixels
+_WIDTH, _HEIGHT, _GAP_X, _GAP_Y, _MARGIN = 168, 56, 30, 18, 12  # pixels
 _MAX_IN_COLUMN = 12
-_TITLE_CHARACTERS = 24
+_TITLE_CHARACTERS = 20
 
 
 def lineage_svg(graph: dict[str, Any]) -> str:
