@@ -87,6 +87,19 @@ def test_the_request_is_an_add_checkpoint_body(home, keys):
     assert proof == home.store.read(lambda tx: home.ledger.consistency(tx, 301, 309))
 
 
+def test_a_witness_whose_answer_was_lost_is_asked_from_where_it_stands(home, keys):
+    home.witnessed(*keys)
+    home.append()
+    cosign(home, keys)
+    home.append()
+    with pytest.raises(outside.ProofError, match="ask from 303"):
+        cosign(home, keys)
+    again = home.store.read(lambda tx: request(tx, WITNESS, old=303))
+    assert accept(home, cosign(home, keys, again)).size == 304
+    with pytest.raises(Refused, match="has seen 999"):
+        home.store.read(lambda tx: request(tx, WITNESS, old=999))
+
+
 def test_a_late_answer_and_a_line_alone_are_taken(home, keys):
     home.witnessed(*keys)
     home.clock.advance(100)

@@ -64,10 +64,11 @@ def witnesses(tx: Tx) -> list[WitnessRow]:
     ]
 
 
-def request(tx: Tx, name: str = "") -> bytes:
+def request(tx: Tx, name: str = "", *, old: int | None = None) -> bytes:
     """What a witness is asked to cosign: an `add-checkpoint` body from the last head it cosigned to the newest.
 
-    Without `name`: for the only witness, or for one that is not registered yet.
+    Without `name`: for the only witness, or for one that is not registered yet. `old`: the size that the witness says
+    it stands at, where its last answer never arrived.
     """
     rows = records.witnesses(tx)
     if not name and len(rows) > 1:
@@ -76,10 +77,14 @@ def request(tx: Tx, name: str = "") -> bytes:
     found = [row for row in rows if row.name == (name or row.name)]
     if name and not found:
         raise NotFound("witness", name, fix="See: baray ledger witness list")
-    old = int(found[0].size or 0) if found else 0
     head = _newest(tx)
-    proof = tree.consistency(records.tile_reader(tx), old, head.size)
-    lines = [f"old {old}", *[encode64(item) for item in proof]]
+    start = old if old is not None else int(found[0].size or 0) if found else 0
+    if start > head.size:
+        raise Refused(
+            "rolled_back", f"The witness has seen {start} entries, this ledger holds {head.size}.", status=409
+        )
+    proof = tree.consistency(records.tile_reader(tx), start, head.size)
+    lines = [f"old {start}", *[encode64(item) for item in proof]]
     return ("\n".join(lines) + "\n\n" + head.note).encode()
 
 
