@@ -90,10 +90,19 @@ def source_of(tmp_path: Path, papers: dict[str, Paper | bytes], *, name: str = "
                 office=paper.office,
             )
         )
-    return Input(name=name, ref=f"source:{name}@v1", kind="source", digest="sha256:" + "0" * 64, label="public", files=tuple(files))
+    return Input(
+        name=name,
+        ref=f"source:{name}@v1",
+        kind="source",
+        digest="sha256:" + "0" * 64,
+        label="public",
+        files=tuple(files),
+    )
 
 
-def context_of(tmp_path: Path, spec: dict[str, Any], inputs: dict[str, Input], *, cpus: int = 1) -> tuple[AttemptContext, list[str]]:
+def context_of(
+    tmp_path: Path, spec: dict[str, Any], inputs: dict[str, Input], *, cpus: int = 1
+) -> tuple[AttemptContext, list[str]]:
     """An Attempt as a worker would make it, and its log lines."""
     run = tmp_path / "run"
     for folder in ("out", "work"):
@@ -159,20 +168,29 @@ def xlsx(sheets: dict[str, list[list[str | float]]], *, hidden: frozenset[str] =
     """A workbook with inline strings and numbers."""
     names = list(sheets)
     state = {name: ' state="hidden"' if name in hidden else "" for name in names}
-    listed = "".join(f'<sheet name="{name}" sheetId="{at}"{state[name]} r:id="rId{at}"/>' for at, name in enumerate(names, 1))
+    listed = "".join(
+        f'<sheet name="{name}" sheetId="{at}"{state[name]} r:id="rId{at}"/>' for at, name in enumerate(names, 1)
+    )
     main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
     office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
     package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    links = "".join(f'<Relationship Id="rId{at}" Type="{office}/worksheet" Target="worksheets/sheet{at}.xml"/>' for at in range(1, len(names) + 1))
+    links = "".join(
+        f'<Relationship Id="rId{at}" Type="{office}/worksheet" Target="worksheets/sheet{at}.xml"/>'
+        for at in range(1, len(names) + 1)
+    )
     data = io.BytesIO()
     with zipfile.ZipFile(data, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("[Content_Types].xml", WORKBOOK_TYPES)
         archive.writestr("_rels/.rels", RELATIONS.replace("word/document", "xl/workbook"))
-        archive.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{listed}</sheets></workbook>')
+        archive.writestr(
+            "xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{listed}</sheets></workbook>'
+        )
         archive.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>')
         for at, name in enumerate(names, 1):
             rows = "".join(_sheet_row(number, row) for number, row in enumerate(sheets[name], 1))
-            archive.writestr(f"xl/worksheets/sheet{at}.xml", f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>')
+            archive.writestr(
+                f"xl/worksheets/sheet{at}.xml", f'<worksheet xmlns="{main}"><sheetData>{rows}</sheetData></worksheet>'
+            )
     return data.getvalue()
 
 
@@ -187,17 +205,22 @@ def _sheet_row(number: int, row: list[str | float]) -> str:
     return f'<row r="{number}">{"".join(cells)}</row>'
 
 
-def pdf(*pages: str, font: str = "Helvetica", trailer: str = "", objects: tuple[bytes, ...] = (), resources: str = "") -> bytes:
+def pdf(
+    *pages: str, font: str = "Helvetica", trailer: str = "", objects: tuple[bytes, ...] = (), resources: str = ""
+) -> bytes:
     """A PDF of the given content streams; F1 is `font`. `objects` are numbered after the pages."""
-    bodies: list[bytes] = [b"<</Type/Catalog/Pages 2 0 R>>", b"", f"<</Type/Font/Subtype/Type1/BaseFont/{font}>>".encode()]
+    bodies: list[bytes] = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"",
+        f"<</Type/Font/Subtype/Type1/BaseFont/{font}>>".encode(),
+    ]
     kids = []
     for page in pages:
         content = page.encode("latin-1")
         number = len(bodies) + 1
         kids.append(f"{number} 0 R")
-        bodies.append(
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 595 842]/Contents {number + 1} 0 R/Resources<</Font<</F1 3 0 R>>{resources}>>>>".encode()
-        )
+        about = f"/MediaBox[0 0 595 842]/Contents {number + 1} 0 R/Resources<</Font<</F1 3 0 R>>{resources}>>"
+        bodies.append(f"<</Type/Page/Parent 2 0 R{about}>>".encode())
         bodies.append(b"<</Length %d>>stream\n%s\nendstream" % (len(content), content))
     bodies[1] = f"<</Type/Pages/Count {len(kids)}/Kids[{' '.join(kids)}]>>".encode()
     bodies.extend(objects)
@@ -230,7 +253,9 @@ def png_of(data: bytes, *, scale: float = 3.0) -> bytes:
     document = pypdfium2.PdfDocument(data)
     bitmap = document[0].render(scale=scale, grayscale=True)
     rows = memoryview(bitmap.buffer).cast("B")
-    lines = b"".join(b"\0" + bytes(rows[at * bitmap.stride : at * bitmap.stride + bitmap.width]) for at in range(bitmap.height))
+    lines = b"".join(
+        b"\0" + bytes(rows[at * bitmap.stride : at * bitmap.stride + bitmap.width]) for at in range(bitmap.height)
+    )
     size = struct.pack(">IIBBBBB", bitmap.width, bitmap.height, 8, 0, 0, 0, 0)
     document.close()
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", size) + _chunk(b"IDAT", zlib.compress(lines)) + _chunk(b"IEND", b"")

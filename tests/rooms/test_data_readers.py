@@ -87,13 +87,15 @@ def test_html_charset_is_declared(tmp_path):
 
 
 def test_csv_rows_become_lines_with_their_headers(tmp_path):
-    data = "service;fee_riel;days\nសំបុត្រកំណើត;4000;3\nMarriage;\"9,000\";\n\n".encode()
+    data = 'service;fee_riel;days\nសំបុត្រកំណើត;4000;3\nMarriage;"9,000";\n\n'.encode()
     text = one(tmp_path, "fees.csv", data).text
     assert text.split("\n") == ["service: សំបុត្រកំណើត; fee riel: 4000; days: 3", "service: Marriage; fee riel: 9,000"]
 
 
 def test_csv_without_header_stays_as_it_is(tmp_path):
-    assert one(tmp_path, "a.csv", b"Director,Sok Dara\nDeputy,Chan Mony\n").text == "Director: Sok Dara\nDeputy: Chan Mony"
+    assert (
+        one(tmp_path, "a.csv", b"Director,Sok Dara\nDeputy,Chan Mony\n").text == "Director: Sok Dara\nDeputy: Chan Mony"
+    )
 
 
 def test_csv_rows_as_documents(tmp_path):
@@ -103,13 +105,22 @@ def test_csv_rows_as_documents(tmp_path):
 
 
 def test_jsonl_records(tmp_path):
-    lines = [json.dumps({"text": NOTICE_KM, "title": "ក"}), "", "{broken", json.dumps({"body": "x"}), json.dumps({"text": NOTICE_EN})]
+    lines = [
+        json.dumps({"text": NOTICE_KM, "title": "ក"}),
+        "",
+        "{broken",
+        json.dumps({"body": "x"}),
+        json.dumps({"text": NOTICE_EN}),
+    ]
     found = read(tmp_path, "a.jsonl", "\n".join(lines).encode())
     assert [getattr(one, "reason", None) for one in found] == [None, "broken_record", "no_text", None]
     assert [one.index for one in found] == [0, 1, 2, 3]
     assert found[0].title == "ក"
     assert found[3].title == NOTICE_EN
-    assert one(tmp_path, "a.jsonl", "\n".join([lines[0], lines[4]]).encode(), rows="no").text == f"{NOTICE_KM}\n\n{NOTICE_EN}"
+    assert (
+        one(tmp_path, "a.jsonl", "\n".join([lines[0], lines[4]]).encode(), rows="no").text
+        == f"{NOTICE_KM}\n\n{NOTICE_EN}"
+    )
 
 
 def test_jsonl_is_known_by_its_content(tmp_path):
@@ -118,10 +129,14 @@ def test_jsonl_is_known_by_its_content(tmp_path):
 
 def test_xlsx_visible_sheets(tmp_path):
     data = xlsx(
-        {"ថ្លៃ": [["Service", "Fee", "Days"], ["សំបុត្រកំណើត", 4000.0, 2.5]], "Salaries": [["Sok", 1.0]]}, hidden=frozenset(["Salaries"])
+        {"ថ្លៃ": [["Service", "Fee", "Days"], ["សំបុត្រកំណើត", 4000.0, 2.5]], "Salaries": [["Sok", 1.0]]},
+        hidden=frozenset(["Salaries"]),
     )
     assert one(tmp_path, "fees.xlsx", data).text == "Service: សំបុត្រកំណើត; Fee: 4000; Days: 2.5"
-    assert one(tmp_path, "fees.xlsx", xlsx({"A": [["x", "y", "z"]], "B": [["u", "v", "w"]]})).text == "A\nx; y; z\n\nB\nu; v; w"
+    assert (
+        one(tmp_path, "fees.xlsx", xlsx({"A": [["x", "y", "z"]], "B": [["u", "v", "w"]]})).text
+        == "A\nx; y; z\n\nB\nu; v; w"
+    )
 
 
 def test_docx_paragraphs_tables_headers_and_deleted_text(tmp_path):
@@ -137,7 +152,11 @@ def test_docx_paragraphs_tables_headers_and_deleted_text(tmp_path):
         + table([["Service", "Fee", "Days"], ["Birth", "4,000", "3"]])
         + f"<w:p><w:r>{twice}</w:r></w:p>"
     )
-    header = '<w:hdr xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">' + paragraph("Letterhead") + "</w:hdr>"
+    header = (
+        '<w:hdr xmlns:w="http://schemas.openxmlformats.org/wordprocessingml/2006/main">'
+        + paragraph("Letterhead")
+        + "</w:hdr>"
+    )
     record = one(tmp_path, "a.docx", docx(body, parts={"word/header1.xml": header, "word/header2.xml": header}))
     assert record.title == "Heading of the notice"
     assert record.text.split("\n") == [
@@ -170,7 +189,10 @@ LEGACY = "karbriyal½y cracecjcUlEtmYy extþRBHsaKr" * 3
     [
         ("a.docx", docx(paragraph(LEGACY, font="Limon S1") + paragraph(NOTICE_EN))),
         ("a.html", f'<html><body><p><font face="Limon R1">{LEGACY}</font></p></body></html>'.encode()),
-        ("b.html", f'<html><style>body {{ font-family: "ABC-TEXT-05", serif }}</style><body>{LEGACY}</body></html>'.encode()),
+        (
+            "b.html",
+            f'<html><style>body {{ font-family: "ABC-TEXT-05", serif }}</style><body>{LEGACY}</body></html>'.encode(),
+        ),
         ("a.pdf", pdf(drawn(50, 700, "karbriyaly cracecjcUlEtmYy extRBHsaKr"), font="ABCDEF+LimonS1")),
     ],
 )
@@ -183,7 +205,11 @@ def test_a_legacy_font_on_unicode_khmer_does_not_matter(tmp_path):
 
 
 def test_pdf_of_latin_text(tmp_path):
-    page = drawn(50, 780, "Opening hours", size=20) + drawn(50, 700, "The office opens at 8") + drawn(50, 600, "It closes at 5.")
+    page = (
+        drawn(50, 780, "Opening hours", size=20)
+        + drawn(50, 700, "The office opens at 8")
+        + drawn(50, 600, "It closes at 5.")
+    )
     record = one(tmp_path, "a.pdf", pdf(page, drawn(50, 700, "Second page")))
     assert record.text == "Opening hours\nThe office opens at 8\nIt closes at 5.\n\nSecond page"
     assert record.title == "Opening hours"
@@ -263,8 +289,17 @@ def test_scans_are_read(tmp_path, need):
     scan = png_of(pdf(drawn(60, 760, "The office is closed on Friday.", size=22)))
     assert "closed on Friday" in one(tmp_path, "a.png", scan, ocr=found).text
     # The same as a page of a PDF that holds only the picture.
-    image = b"<</Type/XObject/Subtype/Image/Width 4/Height 4/ColorSpace/DeviceGray/BitsPerComponent 8/Length 16>>stream\n" + bytes(16) + b"\nendstream"
-    page = pdf("q 100 0 0 100 50 500 cm /I1 Do Q", drawn(50, 700, "A page of text"), objects=(image,), resources="/XObject<</I1 8 0 R>>")
+    image = (
+        b"<</Type/XObject/Subtype/Image/Width 4/Height 4/ColorSpace/DeviceGray/BitsPerComponent 8/Length 16>>stream\n"
+        + bytes(16)
+        + b"\nendstream"
+    )
+    page = pdf(
+        "q 100 0 0 100 50 500 cm /I1 Do Q",
+        drawn(50, 700, "A page of text"),
+        objects=(image,),
+        resources="/XObject<</I1 8 0 R>>",
+    )
     record = one(tmp_path, "a.pdf", page)
     assert record.text == "A page of text"
     assert "1 pages are scans" in record.notes[0]
@@ -285,7 +320,11 @@ def test_khmer_in_a_pdf_made_by_a_word_processor(tmp_path, need):
     ]
     (tmp_path / "a.docx").write_bytes(docx("".join(paragraph(line, font="Khmer OS Battambang") for line in lines)))
     home = f"-env:UserInstallation=file://{tmp_path}/profile"
-    subprocess.run([soffice, home, "--headless", "--convert-to", "pdf", "--outdir", tmp_path, tmp_path / "a.docx"], check=True, capture_output=True)
+    subprocess.run(
+        [soffice, home, "--headless", "--convert-to", "pdf", "--outdir", tmp_path, tmp_path / "a.docx"],
+        check=True,
+        capture_output=True,
+    )
     record = one(tmp_path, "a.pdf", (tmp_path / "a.pdf").read_bytes())
     assert "".join(normalise(record.text).split()) == "".join("".join(lines).split())
     shutil.rmtree(tmp_path / "profile")
