@@ -207,6 +207,15 @@ def test_missing_and_foreign_version_rows_are_named(home):
     assert f"row of version {version}" in found
 
 
+def test_a_changed_number_or_thing_is_named(home):
+    change(home, "UPDATE version SET number = -1 WHERE thing_id LIKE 'd_%'")
+    assert wheres(home) == ["row of dataset:letters@v-1"]
+    change(
+        home, "UPDATE version SET number = 2, thing_id = (SELECT id FROM thing WHERE kind = 'index') WHERE number = -1"
+    )
+    assert "row of index:desk@v2" in wheres(home)
+
+
 def test_a_changed_source_file_row_is_named(home):
     change(home, "UPDATE source_file SET label = 'public' WHERE path = 'fee.txt'")
     assert wheres(home) == ["row of file fee.txt of source:papers@v1"]

@@ -16,7 +16,7 @@ from baray.ledger.verify.report import Notebook
 
 _VERSIONS = """
     SELECT version.id, coalesce(thing.kind, 'source'), coalesce(thing.name, source.name), version.number,
-           version.digest, version.manifest_digest, version.label
+           version.digest, version.manifest_digest, version.label, coalesce(version.thing_id, version.source_id)
     FROM version LEFT JOIN thing ON thing.id = version.thing_id LEFT JOIN source ON source.id = version.source_id
     ORDER BY version.id
 """
@@ -33,10 +33,11 @@ class Version:
     id: str
     kind: str
     name: str
-    number: int
+    number: Any
     digest: str
     manifest: str
     label: str
+    thing: str
 
     @property
     def ref(self) -> str:
@@ -47,8 +48,18 @@ class Version:
 def check_versions(connection: sqlite3.Connection, built: Rebuilt, notes: Notebook) -> list[Version]:
     """Compare the rows of versions with the entries that published them; returns the versions."""
     said = _entries_by_version(built)
+    order = {version_id: index for version_id, (index, _body) in said.items()}
     versions = [
-        Version(id=str(r[0]), kind=str(r[1]), name=str(r[2]), number=r[3], digest=r[4], manifest=r[5], label=r[6])
+        Version(
+            id=str(r[0]),
+            kind=str(r[1]),
+            name=str(r[2]),
+            number=r[3],
+            digest=r[4],
+            manifest=r[5],
+            label=r[6],
+            thing=r[7],
+        )
         for r in connection.execute(_VERSIONS)
     ]
     for version in versions:
@@ -68,6 +79,7 @@ def check_versions(connection: sqlite3.Connection, built: Rebuilt, notes: Notebo
         for column, (stored, signed) in pairs.items():
             if stored != signed:
                 notes.add(f"row of {version.ref}", f"{column} is {stored}, entry {index} says {signed}")
+    _check_numbers([version for version in versions if version.id in order], order, notes)
     for version_id, (index, body) in said.items():
         if body["kind"] != "version.deleted":
             notes.add(f"row of version {version_id}", f"missing, though entry {index} published it")
@@ -87,6 +99,16 @@ def check_blobs(connection: sqlite3.Connection, root: Path, versions: list[Versi
         for file in files:
             where = f"{_noun(version.kind)} {file.get('path')} of {version.ref}"
             _check_blob(root, str(file.get("digest")), where, seen, notes)
+
+
+def _check_numbers(versions: list[Version], order: dict[str, int], notes: Notebook) -> None:
+    """Versions of a thing are numbered in the order in which they were published; deleted ones leave gaps."""
+    last: dict[str, Any] = {}
+    for version in sorted(versions, key=lambda item: order[item.id]):
+        if not isinstance(version.number, int) or version.number <= last.get(version.thing, 0):
+            notes.add(f"row of {version.ref}", f"number is {version.number}, against the order of publication")
+        else:
+            last[version.thing] = version.number
 
 
 def _entries_by_version(built: Rebuilt) -> dict[str, tuple[int, dict[str, Any]]]:
