@@ -119,7 +119,7 @@ def resolve(tx: Tx, project_id: str, ref: Ref) -> VersionRow:
     """The version that `ref` points at, the newest where it names none. Raises NotFound."""
     found = records.find(tx, project_id, ref.kind, ref.name, ref.version)
     if found is None:
-        raise NotFound(ref.kind, str(ref), fix=f"See what there is: baray {ref.kind} list")
+        raise NotFound(ref.kind, str(ref))
     return found
 
 

@@ -12,6 +12,15 @@ from __future__ import annotations
 from typing import Any
 
 
+_WHERE_TO_LOOK = {
+    **{what: f"See what there is: baray {what} list" for what in ("source", "dataset", "model", "service", "run")},
+    "index": "See what there is: the console's page Datasets",
+    "actor": "See who there is: baray user list",
+    "project": "See yours: baray project list",
+    "answer": "See a desk's answers: baray desk show NAME",
+}
+
+
 class BarayError(Exception):
     """Something went wrong; `code` is stable, the message names values, `fix` says what to do.
 
@@ -43,13 +52,17 @@ class Refused(BarayError):  # noqa: N818 - what happened, as the API says it
 
 
 class NotFound(Refused):
-    """No such thing for this caller."""
+    """No such thing for this caller.
+
+    What is missing and what is hidden must read the same, so the fix follows from the kind alone.
+    """
 
     status = 404
 
     def __init__(self, what: str, name: str, *, fix: str = "") -> None:
-        """Name the kind (`what`) and the `name` that was asked for."""
-        super().__init__("not_found", f"There is no {what} '{name}'.", fix=fix)
+        """Name the kind (`what`) and the `name` that was asked for, as `dataset:NAME@v1` or bare."""
+        bare = name.removeprefix(f"{what}:")
+        super().__init__("not_found", f"There is no {what} '{bare}'.", fix=fix or _WHERE_TO_LOOK.get(what, ""))
 
 
 class Fault(BarayError):  # noqa: N818

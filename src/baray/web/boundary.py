@@ -60,7 +60,7 @@ def caller(request: Request, project: str = "") -> Caller:
         name = project or house_of(request).default_project
         row = project_named(tx, name)
         if row is None or row.id not in actor.roles:
-            raise NotFound("project", name, fix="See yours: baray project list")
+            raise NotFound("project", name)
         return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
 
     return site_of(request).store.read(load)
@@ -156,8 +156,9 @@ async def _identify(request: Request) -> None:
 
 def _answer_error(request: Request, error: BarayError) -> Response:
     if error.instead is not None:
-        # Refused in a read: its denial still becomes an entry.
-        site_of(request).store.write(error.instead)
+        # Refused in a read: its denial still becomes an entry. Nobody waits for it, or the time of a 404 would tell
+        # what is hidden from what is missing.
+        site_of(request).store.submit(error.instead)
         error.instead = None
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
     if wants_page and error.status == 401:

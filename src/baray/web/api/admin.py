@@ -188,12 +188,12 @@ def actor_json(actor: Actor) -> dict[str, Any]:
 def _actor_id(tx: Tx, name: str) -> str:
     row = access.actor_named(tx, name)
     if row is None:
-        raise NotFound("actor", name, fix="See who there is: baray user list")
+        raise NotFound("actor", name)
     return str(row.id)
 
 
 def _own_project(tx: Tx, who: Caller, name: str) -> str:
     row = access.project_named(tx, name)
     if row is None or row.id not in who.actor.roles:
-        raise NotFound("project", name, fix="See yours: baray project list")
+        raise NotFound("project", name)
     return str(row.id)

@@ -260,7 +260,7 @@ def _find(request: Request, who: Caller, run_id: str) -> runs.Run:
     def read(tx: Tx) -> runs.Run:
         run = runs.get_run(tx, run_id.removeprefix("run:"))
         if run is None or run.project_id != who.project_id:
-            raise NotFound("run", run_id, fix="See yours: baray run list")
+            raise NotFound("run", run_id.removeprefix("run:"))
         allow(tx, site, who, "read", f"run:{run.id}", run.label)
         return run
 

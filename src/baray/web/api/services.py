@@ -207,7 +207,7 @@ def _find(request: Request, who: Caller, name: str) -> serve.Service:
     site = site_of(request)
     service = site.store.read(lambda tx: serve.get_service(tx, who.project_id, name))
     if not _may_know(who, service):
-        raise NotFound("service", name, fix="See what there is: baray service list")
+        raise NotFound("service", name)
     return service
 
 
