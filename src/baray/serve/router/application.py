@@ -122,7 +122,7 @@ class Application:
         raise NotFound("page", path, fix="A desk's page is /desk/NAME.")
 
     async def _health(self, _request: Request, _rest: str) -> Response:
-        snapshot = self._follower.current
+        snapshot = await self._follower.newest()
         problems = dict(self._follower.problems())
         if self._house.spool.problem:
             problems["spool"] = self._house.spool.problem
@@ -131,12 +131,12 @@ class Application:
         return json_response(value, status=503 if snapshot is None else 200)
 
     async def _models(self, request: Request, _rest: str) -> Response:
-        snapshot, asker = self._identify(request)
+        snapshot, asker = await self._identify(request)
         data = [_model_object(snapshot, route) for route in snapshot.routes if may_ask(asker.actor, route).allowed]
         return json_response({"object": "list", "data": data})
 
     async def _model(self, request: Request, rest: str) -> Response:
-        snapshot, asker = self._identify(request)
+        snapshot, asker = await self._identify(request)
         for kind in ("desk", "model"):
             route = find_route(snapshot, rest, kind)
             if route is not None and may_ask(asker.actor, route).allowed:
@@ -144,7 +144,7 @@ class Application:
         raise NotFound("model", rest, fix="See what you may ask: GET /v1/models")
 
     async def _classify(self, request: Request, _rest: str) -> Response:
-        snapshot, asker = self._identify(request)
+        snapshot, asker = await self._identify(request)
         body = await read_json(request)
         name = text_member(body, "model", most=200)
         texts = _texts(body)
@@ -152,7 +152,7 @@ class Application:
         return json_response(await self._in_pool(lambda: classify(route, asker, texts, house=self._house)))
 
     async def _answers(self, request: Request, _rest: str) -> Response:
-        snapshot, asker = self._identify(request)
+        snapshot, asker = await self._identify(request)
         body = await read_json(request)
         name = text_member(body, "model", most=200)
         question = text_member(body, "question", most=MAX_QUESTION)
@@ -166,7 +166,7 @@ class Application:
         language = request.query.get("lang") if request.query.get("lang") in PAGE_LANGUAGES else "km"
         assert language is not None
         try:
-            snapshot, asker = self._identify(request)
+            snapshot, asker = await self._identify(request)
             route, asker = admit(snapshot, asker, rest, "desk", as_name=None, house=self._house)
             question = request.query.get("q", "").replace("\x00", " ").strip()[:MAX_QUESTION]
             given = None
@@ -176,8 +176,8 @@ class Application:
         except BarayError as error:
             return render_trouble(error, language=language)
 
-    def _identify(self, request: Request) -> tuple[Snapshot, Asker]:
-        snapshot = self._follower.current
+    async def _identify(self, request: Request) -> tuple[Snapshot, Asker]:
+        snapshot = await self._follower.newest()
         if snapshot is None:
             raise Fault("starting", "The router is starting.", fix="Ask again in a second.", status=503)
         return snapshot, identify(snapshot, request.headers.get("authorization"), self._house.clock.now())

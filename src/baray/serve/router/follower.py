@@ -1,4 +1,9 @@
-"""Following control's snapshot: polls the file, loads in a thread, swaps one reference."""
+"""Following control's snapshot: one `stat` a request and a poll, loading in a thread, one reference swapped.
+
+Read your writes: a request that comes after control replaced the file is answered from the new snapshot. Loading that
+takes long (a large Index on a slow disk) holds requests up for at most half a second; then the old snapshot answers
+until the new one is there.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from baray.core import BarayError
 from baray.serve.router.snapshot import Snapshot, load_snapshot
 
 POLL_SECONDS = 0.25
+MAX_WAIT_SECONDS = 0.5
 _LOG = logging.getLogger("baray.router")
 
 
@@ -20,20 +26,29 @@ class Follower:
         """Follow the file at `path`, which may not be there yet."""
         self._path = path
         self._seen: tuple[int, int, int] | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._poll: asyncio.Task[None] | None = None
+        self._load: asyncio.Task[None] | None = None
         self._trouble = ""
         self.current: Snapshot | None = None
         """What is served; None before the first snapshot."""
 
     def start(self) -> None:
         """Begin to poll in the running loop."""
-        self._task = asyncio.get_running_loop().create_task(self._follow())
+        self._poll = asyncio.get_running_loop().create_task(self._follow())
 
     async def stop(self) -> None:
         """End polling."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        tasks = [task for task in (self._poll, self._load) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def newest(self) -> Snapshot | None:
+        """The snapshot to answer a request from."""
+        load = self._loading()
+        if load is not None:
+            await asyncio.wait([load], timeout=MAX_WAIT_SECONDS)
+        return self.current
 
     def problems(self) -> dict[str, str]:
         """What does not work of the newest snapshot."""
@@ -42,14 +57,21 @@ class Follower:
 
     async def _follow(self) -> None:
         while True:
-            mark = _mark(self._path)
-            # A file that could not be loaded is not tried again until it is replaced: control replaces it often enough.
-            if mark is not None and mark != self._seen:
-                self._seen = mark
-                await self._load()
+            self._loading()
             await asyncio.sleep(POLL_SECONDS)
 
-    async def _load(self) -> None:
+    def _loading(self) -> asyncio.Task[None] | None:
+        """The load that is going on, begun here if the file was replaced; None when the snapshot is the file's."""
+        if self._load is None or self._load.done():
+            mark = _mark(self._path)
+            if mark is None or mark == self._seen:
+                return None
+            # A file that cannot be loaded is not tried again until it is replaced.
+            self._seen = mark
+            self._load = asyncio.get_running_loop().create_task(self._read())
+        return self._load
+
+    async def _read(self) -> None:
         try:
             self.current = await asyncio.to_thread(load_snapshot, self._path, self.current)
             self._trouble = ""

@@ -20,7 +20,6 @@ from baray.text import Index, open_index
 
 VERSION = 1
 Engine = Index | LinearModel
-_OPENERS: dict[str, Callable[[Mapping[str, Path]], Engine]] = {"desk": open_index, "model": load_linear}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +162,16 @@ def _engine(row: dict[str, Any], known: Route | None) -> Engine:
             "unknown_kind", f"This router cannot answer for a Service of kind '{row['kind']}'.", fix="Update it."
         )
     return opener({name: Path(place) for name, place in row["files"].items()})
+
+
+def _open_desk(files: Mapping[str, Path]) -> Index:
+    index = open_index(files)
+    # Segments are opened by the first question that may see them: asked here, so that damage shows before the swap.
+    index.search("open", labels=index.labels, today="2000-01-01", limit=1)
+    return index
+
+
+_OPENERS: dict[str, Callable[[Mapping[str, Path]], Engine]] = {"desk": _open_desk, "model": load_linear}
 
 
 def _route(row: dict[str, Any], engine: Engine) -> Route:
