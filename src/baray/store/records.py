@@ -218,6 +218,7 @@ def _engine(path: Path, begin: str, pragmas: Iterable[str], size: int) -> Engine
         poolclass=QueuePool,
         pool_size=size,
         max_overflow=0,
+        hide_parameters=True,  # an error's text goes to logs and callers; what was to be stored does not
         connect_args={"check_same_thread": False, "timeout": 30},
     )
 
@@ -288,18 +289,19 @@ def _is_of_disk(error: BaseException | None) -> TypeGuard[BaseException]:
 def _lost(error: BaseException, *, committing: bool) -> BarayError:
     """The error for a caller whose action ran but is not stored, or perhaps is."""
     lost: BarayError
+    told = error.orig if isinstance(error, DBAPIError) else error
     if committing and _sqlite_code(error) == sqlite3.SQLITE_IOERR:
         lost = StateUnknown(
             "store_io",
-            f"The database could not confirm a write: {error}",
+            f"The database could not confirm a write: {told}.",
             fix="Check the disk, then restart: baray down; baray up",
         )
     elif _is_of_disk(error):
         fix = "Free space on the disk of the home, or make it writable, then try again."
-        lost = Fault("not_stored", f"Nothing was stored: {error}", fix=fix, status=507)
+        lost = Fault("not_stored", f"Nothing was stored: {told}.", fix=fix, status=507)
     else:
         fix = error.fix if isinstance(error, BarayError) else "See what is wrong: baray doctor"
-        message = error.message if isinstance(error, BarayError) else repr(error)
+        message = error.message if isinstance(error, BarayError) else repr(told)
         lost = Fault("not_stored", f"Nothing was stored: {message}", fix=fix)
     lost.__cause__ = error
     return lost
