@@ -66,6 +66,10 @@ class Cli:
             return Endpoint(url=self.settings.server, token=self.settings.token)
         return self.embedded.find()
 
+    def command(self, text: str) -> str:
+        """A command to propose, `baray text`, that reaches the same home."""
+        return f"baray {text}" + (f" --home {self.settings.home}" if self.settings.home_given else "")
+
     def close(self) -> None:
         """Close the connection, if one was opened."""
         if self._client is not None:
@@ -121,7 +125,8 @@ class _Command(click.Command):
             as_json = as_json == "-"
         cli.screen = replace(cli.screen, as_json=as_json)
         home = params.pop("home_option")
-        cli.settings = replace(cli.settings, home=Path(home).expanduser().absolute()) if home else cli.settings
+        if home:
+            cli.settings = replace(cli.settings, home=Path(home).expanduser().absolute(), home_given=True)
         if home and self._leaf.project:  # a home on the command line means its embedded server
             cli.settings = replace(cli.settings, server="")
         if self._leaf.project:

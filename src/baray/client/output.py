@@ -16,6 +16,7 @@ from baray.core import BarayError, Clock
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 _PLAIN_LINE_SECONDS = 5.0
+_DRAW_SECONDS = 0.05
 _BAR_CELLS = 24
 
 
@@ -115,9 +116,10 @@ class Progress:
             self._plain(f"{self._label}: {text}")
 
     def _draw(self, line: str) -> None:
-        if line != self._last_line:
+        now = self._screen.clock.monotonic()
+        if line != self._last_line and (not self._last_line or now - self._last_seconds >= _DRAW_SECONDS):
             print(f"\r\x1b[K{clean(line)}", end="", file=self._screen.err, flush=True)
-            self._last_line = line
+            self._last_line, self._last_seconds = line, now
 
     def _plain(self, line: str) -> None:
         now = self._screen.clock.monotonic()

@@ -19,6 +19,8 @@ class ClientSettings:
     """BARAY_TOKEN: token for `server`."""
     home: Path
     """BARAY_HOME: home of the embedded server."""
+    home_given: bool = False
+    """Whether `--home` named it: then commands that are proposed must name it too."""
     language: str = "en"
     """BARAY_LANG: `km` or `en`, for help and errors."""
     install_seconds: float | None = None

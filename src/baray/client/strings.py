@@ -73,6 +73,7 @@ KHMER: dict[str, str] = {
     "One byte flipped in a copy of the home; named: {named}": "បានប្តូរមួយបៃក្នុងច្បាប់ចម្លង រកឃើញ៖ {named}",
     "{total:.1f} s in all ({parts})": "{total:.1f} វិនាទីសរុប ({parts})",
     "Console (the link works once, for 15 minutes)": "ផ្ទាំងគ្រប់គ្រង (តំណប្រើបានម្តង ក្នុង ១៥ នាទី)",
+    "Ask it yourself": "សូមសាកសួរ",
     "Your own folder": "ថតរបស់អ្នក",
     "Hosting {refs}.": "កំពុងបម្រើ {refs}។",
     "{ref}: {number} files, {size}, label {label}.": "{ref}៖ ឯកសារ {number} ទំហំ {size} ស្លាក {label}។",

@@ -63,7 +63,7 @@ def _create(
     def lines() -> list[str]:
         return [
             cli.screen.tr("The desk answers at {url}", url=made["url"]),
-            cli.screen.tr("Ask it: {command}", command=f'baray desk ask {name} "..."'),
+            cli.screen.tr("Ask it: {command}", command=cli.command(f'desk ask {name} "..."')),
         ]
 
     cli.screen.show(made, lines)

@@ -71,6 +71,7 @@ def _witness_list(cli: Cli) -> None:
 
 
 def _prove(cli: Cli, ref: str, out: str | None) -> None:
+    ref = f"entry:{ref}" if ref.isdecimal() else ref
     data = cli.client.get_bytes("ledger/proof", ref=ref)
     name = out or f"{ref.replace(':', '-').replace('/', '-')}.baray-proof"
     _write(cli, data, name, {"ref": ref})

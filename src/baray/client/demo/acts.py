@@ -36,7 +36,7 @@ def process(stage: Stage) -> Json:
     """Files -> Source -> Dataset: `documents`, `dataset`."""
     cli, story, given = stage.cli, stage.story, stage.material
     version, gathered = add_source(
-        cli, given.name, [str(given.documents)], label="public" if given.public else "", title="One-window office"
+        cli, given.name, [str(given.documents)], label="public" if given.public else "", title=given.title
     )
     story.line("  " + source_told(cli, version, gathered))
     run = cli.client.build_dataset("text", name=given.name, source=version["ref"])

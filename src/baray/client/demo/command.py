@@ -92,10 +92,14 @@ def _play(stage: Stage) -> Json:
 
 def _ending(stage: Stage) -> None:
     link = stage.cli.client.post("login-links", repeatable=True)
+    if stage.material.own:
+        own = ("Ask it yourself", stage.cli.command(f'desk ask {stage.material.name} "..."'))
+    else:
+        own = ("Your own folder", stage.cli.command("desk create NAME --documents FOLDER"))
     stage.story.end(
         [
             ("Console (the link works once, for 15 minutes)", str(link["url"])),
-            ("Your own folder", "baray desk create NAME --documents FOLDER --audience project"),
+            own,
         ]
     )
 

@@ -59,6 +59,10 @@ class Material:
 
     name: str
     """Name of the Source, Dataset, Index and desk."""
+    title: str = ""
+    """Title of the Source."""
+    own: bool = False
+    """Whether it is a folder of the caller's own."""
     documents: Path
     """The folder."""
     public: bool
@@ -84,7 +88,7 @@ def _own(folder: Path) -> Material:
     if not folder.is_dir():
         raise Refused("no_such_folder", f"There is no folder {folder}.", fix="Give --source a folder with documents.")
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:50] or "own-folder"
-    return Material(name=name, documents=folder, public=_all_labelled(folder), letters=None, questions=None)
+    return Material(name=name, documents=folder, own=True, public=_all_labelled(folder), letters=None, questions=None)
 
 
 def _all_labelled(folder: Path) -> bool:
@@ -101,6 +105,7 @@ def _all_labelled(folder: Path) -> bool:
 def _whole(top: Path) -> Material:
     return Material(
         name="one-window",
+        title="One-window office (sample)",
         documents=top / "documents",
         public=True,
         letters=top / "letters.csv",
@@ -121,6 +126,7 @@ def _tiny(top: Path, folder: Path) -> Material:
     letters.write_text(_some_letters(top / "letters.csv"), encoding="utf-8")
     return Material(
         name="one-window",
+        title="One-window office (sample)",
         documents=documents,
         public=True,
         letters=letters,
