@@ -105,7 +105,14 @@ def test_amounts_dates_and_serials_stay(text: str) -> None:
     ],
 )
 def test_word_forms_meet_in_one_term(forms: str) -> None:
-    assert len(set(terms(forms))) == 1
+    assert len({tuple(terms(form)) for form in forms.split()}) == 1
+
+
+def test_words_that_mean_the_same_share_a_concept_in_both_languages() -> None:
+    assert set(terms("truck")) & set(terms("lorry"))
+    assert set(terms("penalty")) & set(terms("ត្រូវផាកពិន័យ"))
+    assert set(terms("wedding")) & set(terms("រៀបការ")) & set(terms("អាពាហ៍ពិពាហ៍"))
+    assert not set(terms("boat")) & set(terms("road"))
 
 
 def test_terms_of_khmer_do_not_see_spaces_spellings_or_digits() -> None:

@@ -7,15 +7,17 @@ documents are ranked, and nothing when it is judged whether the documents cover 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
+from baray.text.index.concepts import concepts_in
 from baray.text.index.stem import stem
-from baray.text.index.terms import search_form, terms, tokens, trigrams
+from baray.text.index.terms import STOP_WORDS, is_khmer, search_form, terms, token_terms, tokens, trigrams
 from baray.text.language import language
 
 _ASKING_WEIGHT = 0.1
 _EXPANSION_WEIGHT = 0.025
+_CONCEPT_SHARE = 0.65
+_REPEATED = 0.2
 
 # Phrases that questions are made of; their trigrams count as asking words wherever they stand.
 _ASKING_KM = """
@@ -24,7 +26,7 @@ _ASKING_KM = """
 កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា ម៉ោងប៉ុន្មាន អ្នកណា នរណា
 ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់
 ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
-របស់ខ្ញុំ របស់ និង ឬ សម្រាប់ ថ្លៃ តម្លៃ
+របស់ខ្ញុំ របស់ និង ឬ សម្រាប់ ថ្លៃ តម្លៃ អស់ ទៅណា ត្រូវទៅ ដែរ ត្រូវបង់ បង់លុយ បង់ប្រាក់
 """.split()
 _ASKING_EN = """
 cost pay much many long need require bring take give find see ask say mean use want
@@ -143,24 +145,39 @@ def read_question(question: str) -> Query:
     """The Query of `question`."""
     form = search_form(question)
     intents = tuple(intent for intent in INTENTS if intent.asked.search(form))
-    counts = Counter(terms(question))
-    content = _content(form)
-    found = [
-        QueryTerm(
-            term=term,
-            weight=(1.0 if term in content else _ASKING_WEIGHT) * (1 + 0.2 * (count - 1)),
-            content=term in content,
-        )
-        for term, count in counts.items()
-    ]
+    weights: dict[str, float] = {}
+    for token in tokens(question):
+        for term, weight in _weighed(token):
+            weights[term] = weights[term] + _REPEATED * weight if term in weights else weight
+    found = [QueryTerm(term=term, weight=weight, content=term not in _ASKING_TERMS) for term, weight in weights.items()]
     said = dict.fromkeys(term for intent in intents for word in intent.said for term in terms(word))
-    found.extend(QueryTerm(term=term, weight=_EXPANSION_WEIGHT, content=False) for term in said if term not in counts)
+    found.extend(QueryTerm(term=term, weight=_EXPANSION_WEIGHT, content=False) for term in said if term not in weights)
     return Query(terms=tuple(found), intents=intents, language=language(question))
 
 
-def _content(form: str) -> frozenset[str]:
-    """Terms that are not words of asking."""
-    return frozenset(terms(form)) - _ASKING_TERMS
+def _weighed(token: str) -> list[tuple[str, float]]:
+    """The terms of one token with their weights: where words have a concept, it takes most of theirs."""
+    if is_khmer(token):
+        return _weighed_khmer(token)
+    found = [] if token in STOP_WORDS else token_terms(token)
+    if not found or found[0] in _ASKING_TERMS:
+        return [(term, _ASKING_WEIGHT) for term in found[:1]]
+    return [(found[0], 1.0)] if len(found) == 1 else [(found[0], 1 - _CONCEPT_SHARE), (found[1], _CONCEPT_SHARE)]
+
+
+def _weighed_khmer(run: str) -> list[tuple[str, float]]:
+    grams = trigrams(run)
+    shares = [_ASKING_WEIGHT if gram in _ASKING_TERMS else 1.0 for gram in grams]
+    found: list[tuple[str, float]] = []
+    for concept, start, end in concepts_in(run):
+        inside = range(start, max(start + 1, end - 2))
+        taken = 0.0
+        for place in inside:
+            if place < len(shares):
+                taken += _CONCEPT_SHARE * shares[place]
+                shares[place] *= 1 - _CONCEPT_SHARE
+        found.append((concept, taken))
+    return [*zip(grams, shares, strict=True), *found]
 
 
 def _asking_terms() -> frozenset[str]:

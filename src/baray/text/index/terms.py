@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from baray.text.index.concepts import concept_of, concepts_in
 from baray.text.index.stem import stem
 from baray.text.khmer import fold_digits, normalise
 
@@ -31,15 +32,23 @@ STOP_WORDS = frozenset(
 
 def terms(text: str) -> list[str]:
     """Search terms of `text` in order, with repetitions."""
-    found: list[str] = []
-    for token in tokens(text):
-        if "\u1780" <= token[0] <= "\u17dd":
-            found.extend(trigrams(token))
-        elif token[0].isdigit():
-            found.append(token)
-        elif token not in STOP_WORDS:
-            found.append(stem(token))
-    return found
+    return [term for token in tokens(text) if token not in STOP_WORDS for term in token_terms(token)]
+
+
+def token_terms(token: str) -> list[str]:
+    """The terms of one token: a number itself, a word's key, a run's trigrams; then the concepts they speak of."""
+    if is_khmer(token):
+        return [*trigrams(token), *(concept for concept, _, _ in concepts_in(token))]
+    if token[0].isdigit():
+        return [token]
+    word_key = stem(token)
+    concept = concept_of(word_key)
+    return [word_key] if concept is None else [word_key, concept]
+
+
+def is_khmer(token: str) -> bool:
+    """Whether the token is a run of Khmer."""
+    return "\u1780" <= token[0] <= "\u17dd"
 
 
 def tokens(text: str) -> list[str]:
@@ -55,6 +64,7 @@ def search_form(text: str) -> str:
         .translate(_INHERENT)
         .lower()
         .replace("’", "'")
+        .replace("wi-fi", "wifi")
         .replace("'s", "")
     )
     return _SPACE_IN_KHMER.sub("", folded) if not folded.isascii() else folded
