@@ -22,7 +22,13 @@ from baray.text import clusters, language, language_shares, normalise, redact
 _STOP_SECONDS = 30.0
 
 
-def up(*, home: Path, detach: bool = False, idle_exit_seconds: float | None = None, **options: Any) -> int:
+def up(
+    *,
+    home: Path,
+    detach: bool = False,
+    idle_exit_seconds: float | None = None,
+    **options: Any,  # noqa: ANN401 - UpOptions
+) -> int:
     """Run a home's server, in the foreground or behind; prints its address."""
     clock = SystemClock()
     if detach:

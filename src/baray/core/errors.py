@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 _WHERE_TO_LOOK = {
     **{what: f"See what there is: baray {what} list" for what in ("source", "dataset", "model", "service", "run")},
     "index": "See what there is: the console's page Datasets",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+from starlette.background import BackgroundTask
 
 from baray import catalog
 from baray import ledger as log
@@ -80,13 +84,18 @@ def head_json(request: Request) -> dict[str, Any]:
 
 
 @api.get("/ledger/request")
-def witness_request(request: Request, who: Who, witness: str = "") -> PlainTextResponse:
-    """What a witness is asked to cosign: the body of a C2SP add-checkpoint request."""
+def witness_request(
+    request: Request, who: Who, witness: str = "", old: Annotated[int | None, Query(ge=0)] = None
+) -> PlainTextResponse:
+    """What a witness is asked to cosign: the body of a C2SP add-checkpoint request.
+
+    `old`: the size that the witness says it holds, where its last answer was lost.
+    """
     site = site_of(request)
 
     def read(tx: Tx) -> bytes:
         _audit(tx, request, who)
-        return log.request(tx, witness)
+        return log.request(tx, witness, old)
 
     return PlainTextResponse(site.store.read(read))
 
@@ -114,6 +123,29 @@ def add_witness(request: Request, who: Who, body: WitnessBody) -> dict[str, Any]
         return log.add_witness(tx, site.ledger, body.vkey, actor=who.actor.id)
 
     return {"name": site.store.write(write), "vkey": body.vkey}
+
+
+@api.get("/ledger/export")
+def export(request: Request, who: Who) -> FileResponse:
+    """The whole ledger as one tar, which `baray ledger verify BUNDLE` checks offline."""
+    site = site_of(request)
+    folder = Path(mkdtemp(dir=house_of(request).home / "run"))
+    out = folder / "ledger.tar"
+
+    def read(tx: Tx) -> None:
+        _audit(tx, request, who)
+        log.export(tx, out)
+
+    try:
+        site.store.read(read)
+    except BaseException:
+        rmtree(folder)
+        raise
+    subject = f"project:{house_of(request).default_project}"
+    site.store.write(
+        lambda tx: site.ledger.append(tx, "export.done", actor=who.actor.id, subject=subject, facts={"what": "ledger"})
+    )
+    return FileResponse(out, media_type="application/x-tar", background=BackgroundTask(rmtree, folder))
 
 
 @api.get("/ledger/proof")

@@ -194,11 +194,15 @@ def _ask_router(request: Request, path: str, body: dict[str, Any]) -> dict[str, 
         response = connection.getresponse()
         status, answer = response.status, json.loads(response.read())
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Fault("router_down", f"The router does not answer: {error}.", fix="Try again in a second.", status=503) from error
+        raise Fault(
+            "router_down", f"The router does not answer: {error}.", fix="Try again in a second.", status=503
+        ) from error
     finally:
         connection.close()
     if status != 200:
-        raise Refused(answer.get("code", "refused"), answer.get("detail", "Refused."), fix=answer.get("fix", ""), status=status)
+        raise Refused(
+            answer.get("code", "refused"), answer.get("detail", "Refused."), fix=answer.get("fix", ""), status=status
+        )
     assert isinstance(answer, dict)
     return answer
 

@@ -45,7 +45,12 @@ def render(request: Request, name: str, *, status: int = 200, who: Caller | None
     language = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE, "en")
     language = "km" if language == "km" else "en"
     page = _PAGES.get_template(name).render(
-        t=partial(translate, language), language=language, path=request.url.path, who=who, baray_version=__version__, **values
+        t=partial(translate, language),
+        language=language,
+        path=request.url.path,
+        who=who,
+        baray_version=__version__,
+        **values,
     )
     response = HTMLResponse(page, status_code=status)
     if "lang" in request.query_params:
