@@ -95,7 +95,7 @@ def witness_request(
 
     def read(tx: Tx) -> bytes:
         _audit(tx, request, who)
-        return log.request(tx, witness, old)
+        return log.request(tx, witness, old=old)
 
     return PlainTextResponse(site.store.read(read))
 
