@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ def make_symlink(place):
 
 
 def make_device_like_socket(place):
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(place.parent)  # a socket's path may be long under a temporary folder
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(place.name)
@@ -94,8 +95,7 @@ def test_a_device_is_refused(folder):
     ],
 )
 def test_bad_names_are_refused(folder, name, said):
-    with open(os.fsencode(folder / "out") + b"/" + name, "wb"):
-        pass
+    os.close(os.open(os.fsencode(folder / "out") + b"/" + name, os.O_CREAT))
     with pytest.raises(Refused, match=said):
         take(folder)
 

@@ -50,7 +50,10 @@ def no_seccomp(plan):
 def shared_processes(plan):
     plan = without(plan, "--unshare-all", "--as-pid-1")
     middle = ["--ro-bind", "/proc", *plan["sandbox"]["middle"][1:]]  # in place of --proc, for that needs its own
-    return plan | {"sandbox": plan["sandbox"] | {"head": [*plan["sandbox"]["head"], "--unshare-net"], "middle": middle}}
+    return plan | {
+        "sandbox": plan["sandbox"]
+        | {"head": [*plan["sandbox"]["head"], "--unshare-net", "--unshare-uts"], "middle": middle}
+    }
 
 
 def show_the_trap(plan):
@@ -68,7 +71,11 @@ def leave_a_descriptor_open(plan):
     ("layer", "change", "noticed"),
     [
         ("seccomp", no_seccomp, {"socket_families", "kernel_calls", "set_id_files"}),
-        ("seccomp and the ban on nested namespaces", lambda p: no_seccomp(without(p, "--disable-userns")), {"namespaces"}),
+        (
+            "seccomp and the ban on nested namespaces",
+            lambda p: no_seccomp(without(p, "--disable-userns")),
+            {"namespaces"},
+        ),
         ("its own network", lambda p: with_more(p, "--share-net"), {"loopback", "abstract_socket"}),
         ("its own processes", shared_processes, {"host_processes"}),
         ("a cleared environment", lambda p: without(p, "--clearenv"), {"environment"}),
@@ -89,13 +96,9 @@ def test_root_inside_would_be_noticed(bwrap, tmp_path):
     system += ["--symlink", "usr/lib64", "/lib64", "--proc", "/proc", "--dev", "/dev", "--tmpfs", "/job"]
     probes = Path(seccomp.__file__).with_name("probes.py")
     program = "import sys; sys.path.insert(0, '/in'); import probes; print(probes.host_root({}))"
-    found = subprocess.run(
-        [bwrap, "--unshare-all", "--unshare-user", "--uid", "65534", *system, "--ro-bind", probes, "/in/probes.py"]
-        + ["/usr/bin/python3", "-I", "-S", "-B", "-c", program],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    system += ["--ro-bind", str(probes), "/in/probes.py", "/usr/bin/python3", "-I", "-S", "-B", "-c", program]
+    argv = [bwrap, "--unshare-all", "--unshare-user", "--uid", "65534", *system]
+    found = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert found.stdout.strip().startswith("/proc/sys")
 
 

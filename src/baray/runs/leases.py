@@ -8,7 +8,7 @@ no longer holds touches no row and is dropped: so two workers can never both fin
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -30,9 +30,13 @@ _SWEPT = "runs.swept"  # word of `meta`: when leases were last swept
 _SWEPT_EVERY_SECONDS = LEASE_SECONDS / 4
 
 
-def lease(site: Site, offer: WorkerOffer) -> LeaseAnswer:
-    """Give a worker the next Run that it has room for, and what it should stop."""
-    granted = site.store.write(lambda tx: _lease(tx, site, offer))
+def lease(site: Site, offer: WorkerOffer, is_current: Callable[[], bool] = lambda: True) -> LeaseAnswer:
+    """Give a worker the next Run that it has room for, and what it should stop.
+
+    `is_current` says whether the worker still waits for this answer; it is asked inside the transaction, so that an
+    offer of a worker that was killed can neither take work nor give up what the next one took.
+    """
+    granted = site.store.write(lambda tx: _lease(tx, site, offer) if is_current() else LeaseAnswer())
     if isinstance(granted, LeaseAnswer):
         return granted
     row, attempt_id, token, cancel = granted
@@ -107,16 +111,7 @@ def sweep(site: Site) -> int:
             return 0
         lost = records.expired(tx, now)
         for row in lost:
-            told = {"code": "attempt_lost", "message": "Its worker fell silent.", "fix": "See: baray status"}
-            result = AttemptResult(
-                attempt_id=row.id,
-                run_id=row.run_id,
-                lease_token=row.lease_token,
-                outcome="lost",
-                reason="lost",
-                error=told,
-            )
-            _apply_failure(tx, site, result)
+            _give_up(tx, site, row, "Its worker fell silent.")
         return len(lost)
 
     return site.store.write(write) + int(any_due)
@@ -128,6 +123,10 @@ _Granted = tuple[Any, str, str, tuple[str, ...]]
 def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
     now = site.clock.now()
     held = records.held(tx, offer.worker)
+    for row in held:
+        if row.id not in offer.held:
+            _give_up(tx, site, row, "It was granted to a worker that did not get the answer.")
+    held = [row for row in held if row.id in offer.held]
     cancel = tuple(row.id for row in held if row.cancel_asked is not None and row.id not in offer.known)
     taken = [json.loads(row.spec)["resources"] for row in held]
     room = asdict(offer)
@@ -155,6 +154,12 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
         tx, "run.started", actor=row.actor_id, subject=chosen, project=row.project_id, label=row.label, facts=facts
     )
     return row, attempt_id, token, cancel
+
+
+def _give_up(tx: Tx, site: Site, row: Any, message: str) -> None:  # noqa: ANN401 - a row
+    told = {"code": "attempt_lost", "message": message, "fix": "It is tried again by itself."}
+    held = {"attempt_id": row.id, "run_id": row.run_id, "lease_token": row.lease_token}
+    _apply_failure(tx, site, AttemptResult(**held, outcome="lost", reason="lost", error=told))
 
 
 def _choose(tx: Tx, whole: dict[str, Any], room: dict[str, Any], now: float) -> str | None:

@@ -41,6 +41,8 @@ class WorkerOffer:
     """How to mend it."""
     wait_seconds: float = MAX_WAIT_SECONDS
     """How long control may wait before it answers with nothing."""
+    held: tuple[str, ...] = ()
+    """Attempts that it answers for: one that control granted and that is not here was lost on the way."""
     known: tuple[str, ...] = ()
     """Attempts whose cancel was heard: not told again."""
 
@@ -155,7 +157,7 @@ def read_message(body: bytes) -> dict[str, Any]:
 
 def read_offer(found: dict[str, Any]) -> WorkerOffer:
     """An offer from its JSON."""
-    return _checked(WorkerOffer, found | {"known": tuple(found.get("known", ()))})
+    return _checked(WorkerOffer, found | {name: tuple(found.get(name, ())) for name in ("held", "known")})
 
 
 def read_renewal(found: dict[str, Any]) -> Renewal:

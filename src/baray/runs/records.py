@@ -198,8 +198,8 @@ def next_retry(tx: Tx) -> float | None:
 
 
 def held(tx: Tx, worker: str) -> list[Any]:
-    """(attempt id, lease token, cancel_asked, spec) of what a worker holds (hot)."""
-    sql = "SELECT attempt.id, lease_token, cancel_asked, spec FROM attempt JOIN run ON run.id = run_id"
+    """(attempt id, run id, lease token, cancel_asked, spec) of what a worker holds (hot)."""
+    sql = "SELECT attempt.id, run_id, lease_token, cancel_asked, spec FROM attempt JOIN run ON run.id = run_id"
     return list(tx.hot(sql + " WHERE attempt.state = 'running' AND worker = ?", (worker,)))
 
 

@@ -33,6 +33,10 @@ class Bell:
         self._condition = threading.Condition()
         self._rings = 0
         self._told: dict[str, str] = {}
+        self._polls: dict[str, int] = {}
+        self._closed = False
+        self.waiting = 0
+        """Waiters."""
 
     def ring(self) -> None:
         """Wake every waiter. Rung after a commit that made, freed or cancelled work."""
@@ -45,10 +49,38 @@ class Bell:
         with self._condition:
             return self._rings
 
-    def wait(self, seen: int, seconds: float) -> None:
-        """Return once the count is past `seen`, or after `seconds`."""
+    def wait(self, worker: str, poll: int, seen: int, seconds: float) -> None:
+        """Return once the count is past `seen`, or the worker polls anew, or after `seconds`."""
         with self._condition:
-            self._condition.wait_for(lambda: self._rings > seen, timeout=seconds)
+            self.waiting += 1
+            self._condition.wait_for(
+                lambda: self._rings > seen or self._polls[worker] != poll or self._closed, timeout=seconds
+            )
+            self.waiting -= 1
+
+    def close(self) -> None:
+        """Control ends: waiters return, and nobody waits again."""
+        with self._condition:
+            self._closed = True
+        self.ring()
+
+    @property
+    def closed(self) -> bool:
+        """Whether control is ending."""
+        with self._condition:
+            return self._closed
+
+    def new_poll(self, worker: str) -> int:
+        """A worker began to wait: whatever waited under its name before is nobody's any more."""
+        with self._condition:
+            self._polls[worker] = self._polls.get(worker, 0) + 1
+            self._condition.notify_all()
+            return self._polls[worker]
+
+    def is_newest_poll(self, worker: str, number: int) -> bool:
+        """Whether the worker still waits under this number."""
+        with self._condition:
+            return self._polls[worker] == number
 
     def is_news(self, worker: str, text: str) -> bool:
         """Whether `text` differs from what was last told of `worker` in this process's life."""
@@ -77,14 +109,16 @@ def handle_worker(site: Site, bell: Bell, path: str, body: bytes) -> tuple[int, 
 
 def _lease(site: Site, bell: Bell, offer: WorkerOffer) -> LeaseAnswer:
     _remember(site, bell, offer)
+    poll = bell.new_poll(offer.worker)
     deadline = site.clock.monotonic() + min(offer.wait_seconds, MAX_WAIT_SECONDS)
     while True:
         seen = bell.count()
-        answer = lease(site, offer)
+        answer = lease(site, offer, lambda: bell.is_newest_poll(offer.worker, poll))
         left = deadline - site.clock.monotonic()
-        if answer.grant is not None or answer.cancel or left <= 0:
+        over = left <= 0 or bell.closed or not bell.is_newest_poll(offer.worker, poll)
+        if answer.grant is not None or answer.cancel or over:
             return answer
-        bell.wait(seen, left)
+        bell.wait(offer.worker, poll, seen, left)
 
 
 def _renew(site: Site, bell: Bell, found: dict[str, Any]) -> RenewAnswer:

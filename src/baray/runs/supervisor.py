@@ -51,12 +51,9 @@ def open_beneath(directory: int, path: bytes, flags: int) -> int:
 
 
 def process_start(pid: int) -> int:
-    """Start time of a process in clock ticks since boot: with the pid it names one process. 0 if there is none."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return int(file.read().rpartition(b")")[2].split()[19])
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
+    """Start time of a living process in clock ticks since boot: with the pid it names one. 0 if dead, zombies too."""
+    fields = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(fields[19]) if fields and fields[0] not in {"Z", "X"} else 0
 
 
 def write_state(directory: str, state: dict[str, object], *, durable: bool) -> None:
@@ -97,7 +94,7 @@ class Tree:
     def kill(self) -> None:
         """SIGKILL until nothing is left, so that not even a fork in the last moment survives."""
         pause = 0.001
-        while members := [pid for pid in self.members() if _is_alive(pid)]:
+        while members := [pid for pid in self.members() if process_start(pid)]:
             for pid in members:
                 _signal(pid, signal.SIGKILL)
             time.sleep(pause)
@@ -409,11 +406,6 @@ def _terminate(pid: int) -> None:
     caught = int(status.get("SigCgt", "0"), 16) >> (signal.SIGTERM - 1) & 1
     first = len(inside) > 1 and inside[-1] == "1"
     _signal(pid, signal.SIGKILL if first and not caught else signal.SIGTERM)
-
-
-def _is_alive(pid: int) -> bool:
-    fields = _read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()
-    return bool(fields) and fields[0] not in {"Z", "X"}
 
 
 def _signal(pid: int, number: int) -> None:

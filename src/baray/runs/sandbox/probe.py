@@ -185,5 +185,5 @@ def _why(log: str, state: dict[str, Any]) -> Refused:
             "As root: sysctl -w kernel.unprivileged_userns_clone=1 (or user.max_user_namespaces=10000), on Ubuntu also "
             "an AppArmor profile for bwrap; in a container, allow unprivileged user namespaces.",
         )
-    detail = state.get("message") or log.strip()[:300] or "it ended without a word"
+    detail = f"{state.get('message', '')} {log.strip()[:300]}".strip() or "it ended without a word"
     return no_sandbox(f"the sandbox did not start: {detail}", "Run: baray doctor")

@@ -14,12 +14,15 @@ from baray.runs.worker.loop import Worker, install_signals, machine_memory_bytes
 __all__ = ["main"]
 
 
-def main(home: Path, socket: Path, slots: int, name: str = "local") -> None:
-    """Work for the control at `socket` until SIGTERM; `name` sets two workers of one home apart."""
+def main(home: Path, socket: Path, slots: int, *, name: str = "local", modules: tuple[Path, ...] = ()) -> None:
+    """Work for the control at `socket` until SIGTERM.
+
+    `name` sets two workers of one home apart; `modules` are folders with trusted handlers beside the installed ones.
+    """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     os.umask(0o027)
     cgroups = find_cgroups()
-    machine = open_machine(home, name, cgroups)
+    machine = open_machine(home, name, cgroups, modules)
     with (machine.journal / "lock").open("w") as lock:
         # A worker that is being replaced may still be leaving: two must never answer for the same Attempts.
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -94,6 +94,8 @@ class Machine:
     """Where groups are made."""
     supervisor: Path
     """The supervisor, compiled."""
+    modules: tuple[Path, ...]
+    """Folders with trusted handlers beside the installed ones."""
 
     def held(self, grant: LeaseGrant, slot: int) -> Held:
         """The Attempt of a grant. Its journal file is written first, so that whatever follows can be found again."""
@@ -136,7 +138,7 @@ class Machine:
         facts |= {"inputs": list(grant.inputs), "uid": base["uid"], "limit_bytes": limits.disk_bytes}
         replace_json(held.folder.parent / "spec.json", dict(grant.spec), durable=False)
         replace_json(held.folder / "attempt.json", facts, durable=False)
-        plan = self._command(held, grant, base, limits) if held.command else _handler(held, base)
+        plan = self._command(held, grant, base, limits) if held.command else self._handler(held, base)
         replace_json(held.folder / "supervisor.json", plan, durable=False)
         log = (held.folder / "supervisor.log").open("ab")
         with log:
@@ -165,6 +167,14 @@ class Machine:
             disk_bytes=max(1, int(disk.free - disk.total * _MIN_FREE_SHARE)),
         )
 
+    def _handler(self, held: Held, base: dict[str, Any]) -> dict[str, Any]:
+        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(held.folder / "work")}
+        environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
+        if self.modules:
+            environment["PYTHONPATH"] = ":".join(str(folder) for folder in self.modules)
+        # -P: a module is never taken from the folder the process happens to stand in.
+        return trusted_plan(base, [sys.executable, "-P", "-m", "baray.runs.attempt", held.directory], environment)
+
     def _command(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
         bwrap = find_bwrap()
         _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs)
@@ -180,13 +190,13 @@ class Machine:
         return sandbox_plan(base, command, limits)
 
 
-def open_machine(home: Path, name: str, cgroups: Cgroups) -> Machine:
+def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, ...]) -> Machine:
     """Find this machine's parts. The supervisor is compiled once: as a script Python would compile it for every Attempt."""
     journal = home / "run" / f"attempts-{name}"
     journal.mkdir(mode=0o700, parents=True, exist_ok=True)
     compiled = journal / "supervisor.pyc"
     py_compile.compile(str(_SUPERVISOR), cfile=str(compiled), doraise=True)
-    return Machine(home=home, journal=journal, cgroups=cgroups, supervisor=compiled)
+    return Machine(home=home, journal=journal, cgroups=cgroups, supervisor=compiled, modules=modules)
 
 
 def is_alive(held: Held) -> bool:
@@ -261,20 +271,7 @@ def _leftovers(held: Held, state: dict[str, Any]) -> list[int]:
                 found.add(int(entry.name))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
             continue
-    return [pid for pid in found if _state_letter(pid) not in {"Z", "X", ""}]
-
-
-def _state_letter(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-
-
-def _handler(held: Held, base: dict[str, Any]) -> dict[str, Any]:
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(held.folder / "work")}
-    environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
-    return trusted_plan(base, [sys.executable, "-m", "baray.runs.attempt", held.directory], environment)
+    return [pid for pid in found if process_start(pid)]
 
 
 def _home_owner(home: Path) -> Owner:
@@ -321,6 +318,9 @@ def _lay_inputs(blobs: Path, folder: Path, inputs: tuple[Any, ...]) -> None:
                 except OSError:  # another file system, or too many links
                     shutil.copyfile(blob, target)
                     target.chmod(0o444)
+    for place in folder.rglob("*"):
+        if place.is_dir():
+            place.chmod(0o755)  # the slot's uid reads them, whatever our umask
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -108,7 +108,7 @@ class Worker:
             self._poll.interrupt()
 
     def _ask(self, control: Control) -> None:
-        cancelled = tuple(name for name, job in self._snapshot() if (job.held.folder / "cancel").exists())
+        jobs = self._snapshot()
         offer = WorkerOffer(
             worker=self.name,
             cpus=self.slots,
@@ -118,7 +118,8 @@ class Worker:
             missing=self.report.missing,
             fix=self.report.fix,
             wait_seconds=_POLL_SECONDS,
-            known=cancelled,
+            held=tuple(name for name, _ in jobs),
+            known=tuple(name for name, job in jobs if (job.held.folder / "cancel").exists()),
         )
         reply = control.post("/worker/lease", offer)
         if reply.status != 200:

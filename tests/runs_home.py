@@ -25,6 +25,7 @@ from baray.store import DiskBlobs, migrate
 from baray.store import open_store as open_records
 
 LIMIT_SECONDS = 20.0
+HANDLERS = Path(__file__).with_name("handlers")
 
 
 def open_site(home: Path, clock: Clock) -> Site:
@@ -119,6 +120,8 @@ class Home:
     def silence(self) -> None:
         """Control goes away: its socket too."""
         self.swept.set()
+        self.bell.close()
+        self.bell = runs.Bell()
         if self.serving is not None:
             self.serving.shutdown()
             self.serving.server_close()
@@ -127,8 +130,9 @@ class Home:
 
     def start_worker(self, slots: int = 2, name: str = "local") -> subprocess.Popen[bytes]:
         program = "import sys; from pathlib import Path; from baray.runs import worker;"
-        program += "worker.main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4])"
-        argv = [sys.executable, "-c", program, str(self.path), str(self.socket), str(slots), name]
+        program += "worker.main(Path(sys.argv[1]), Path(sys.argv[2]),"
+        program += "int(sys.argv[3]), name=sys.argv[4], modules=(Path(sys.argv[5]),))"
+        argv = [sys.executable, "-c", program, str(self.path), str(self.socket), str(slots), name, str(HANDLERS)]
         log = (self.path / f"worker-{name}.log").open("ab")
         process = subprocess.Popen(argv, start_new_session=True, stdout=log, stderr=log)
         log.close()
@@ -137,7 +141,8 @@ class Home:
 
     def add_source(self, name: str, files: dict[str, bytes], label: Label = PUBLIC) -> VersionRow:
         entries = tuple(
-            FileEntry(path=path, digest=self.site.blobs.put_bytes(data), bytes=len(data)) for path, data in files.items()
+            FileEntry(path=path, digest=self.site.blobs.put_bytes(data), bytes=len(data))
+            for path, data in files.items()
         )
         request = SourceRequest(
             project_id=self.project,
@@ -152,7 +157,13 @@ class Home:
         return add_source(self.site, request)[0]
 
     def submit(self, **values: Any) -> runs.Run:
-        request = {"project_id": self.project, "actor_id": self.actor, "kind": "command", "name": "c", "recipe": "command"}
+        request = {
+            "project_id": self.project,
+            "actor_id": self.actor,
+            "kind": "command",
+            "name": "c",
+            "recipe": "command",
+        }
         if "handler" in values:
             request |= {"kind": "dataset", "recipe": "test"}
         request |= {"label": INTERNAL} | values
