@@ -73,6 +73,8 @@ def settings() -> str:
         if named:
             known.setdefault(named[1], named[2][0].upper() + named[2][1:])
     out += [f"| `{name}` | {cell(text)} |" for name, text in sorted(known.items())]
+    out += ["", "## What a command of yours finds", "", "| variable | meaning |", "|---|---|"]
+    out += [f"| `{name}` | {text} |" for name, text in INSIDE.items()]
     return "\n".join(out)
 
 
@@ -138,11 +140,13 @@ def routes() -> str:
 
 
 def control_routes() -> Iterator[tuple[str, str, str]]:
-    """Yield (path, method, first line) of the application's own routes; it is put together without a home."""
-    for route in importlib.import_module("baray.web").make_app(None).routes:
-        if getattr(route, "endpoint", None) and route.path != "/api/v1/openapi.json":
-            for method in sorted(set(route.methods) - {"HEAD", "OPTIONS"}):
-                yield route.path, method, (route.endpoint.__doc__ or "").strip().split("\n")[0]
+    """Yield (path, method, first line) of the API and of the console's pages; the application needs no home for it."""
+    for path, methods in importlib.import_module("baray.web").make_app(None).openapi()["paths"].items():
+        for method, told in methods.items():
+            yield path, method.upper(), told.get("description", "").split("\n")[0]
+    for route in importlib.import_module("baray.web.console.pages").router.routes:
+        for method in sorted(route.methods - {"HEAD"}):
+            yield route.path, method, (route.endpoint.__doc__ or "").split("\n")[0]
 
 
 def router_routes() -> Iterator[tuple[str, str, str]]:
@@ -155,7 +159,11 @@ def router_routes() -> Iterator[tuple[str, str, str]]:
                 words = {word.arg: word.value for word in place.keywords}
                 handler = functions[ast.unparse(words["handler"]).removeprefix("self.")]
                 name = "NAME" if str(key.value).endswith("/") else ""
-                yield f"{key.value}{name}", template(words["method"]), (ast.get_docstring(handler) or "").split("\n")[0]
+                yield (
+                    f"{key.value}{name}",
+                    template(words["method"]),
+                    (ast.get_docstring(handler) or ROUTER.get(str(key.value), "")).split("\n")[0],
+                )
 
 
 def ledger() -> str:
@@ -202,6 +210,20 @@ COMMON = """\
 Every command takes `--json` (one JSON document on the standard output) and `--home DIR`; those that speak to a server
 also take `--project NAME` and `--server URL`. Exit codes: 0 done, 1 refused or failed, 2 wrong usage, 130 interrupted.
 """
+INSIDE = {
+    "BARAY_IN": "Folder of the inputs, read-only.",
+    "BARAY_OUT": "Folder for the outputs, one folder each, by the names that `--output` gives.",
+    "BARAY_RUN": "Id of the Run.",
+    "BARAY_ATTEMPT": "Id of this Attempt.",
+}
+ROUTER = {
+    "/healthz": "The process answers.",
+    "/robots.txt": "Asks search engines to stay away.",
+    "/v1/models": "Models that the caller may use, in OpenAI's form.",
+    "/v1/models/": "One of them.",
+    "/v1/classify": "Classes of a text or of several: `{model, input}`.",
+    "/v1/answers": "A Desk's answer with citations: `{model, question}`, where `model` is the Desk's name.",
+}
 ERRORS_TEXT = """\
 An error has a stable code, a message that names the values, and what to do (in italics). Over HTTP it is RFC 9457
 `application/problem+json` with `code`, `title`, `detail`, `fix`. Words in angle brackets stand for values.
