@@ -18,7 +18,7 @@ _FOUND = 5
 _OTHER_LANGUAGE = 0.85
 # Logistic weights, by the question's language, of: coverage, coverage by the whole document, strength, and the score of
 # the next document beside the best one's; then the intercept. Fitted on question sets that no test reads.
-_SUPPORT_WEIGHTS = {"km": (2.1, 3.4, 4.6, -2.2, -3.8), "en": (0.8, 1.1, 4.6, -2.8, -5.6)}
+_SUPPORT_WEIGHTS = {"km": (2.1, 3.4, 4.6, -2.2, -3.8), "en": (0.9, 2.0, 4.0, -3.0, -5.5)}
 _SUPPORTED = 0.4
 # A current document that scores this share of an expired one speaks of the same matter: it answers.
 _NEARLY_AS_WELL = 0.55

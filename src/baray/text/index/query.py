@@ -33,6 +33,27 @@ cost pay much many long need require bring take give find see ask say mean use w
 age limit maximum minimum every document paper submit attach price charge
 """.split()
 
+# Words of any matter: a question and its paper rarely choose the same ones, so that one more or less tells little.
+_GENERAL_EN = """
+able accept add allow allowed already always amount answer appear arrange arrive available away back become before begin
+belong best better big bigger biggest bring call care carry case catch cause certain change check choose close collect
+come complete condition consider contain continue count cover cut date day decide decision deep deliver depend detail
+differ difference different difficult early earlier earliest easy either else end enough enter entitled exact except
+expect expensive extra fail fall far fast few fewer fill final finish first follow free full gain general getting go
+going good great half hand handle happen hard hear heavy help high higher hold hour ill important include inform inside
+involve join keep kind large larger largest last late later latest lead least leave left less let lie live local long
+longer look low lower lowest main make manage manner matter meet member mention method minute miss month move name near
+nearest necessary next normal note number obtain offer often old older once only open order otherwise outside own part
+pass people per period person pick piece place plan point possible prepare present prevent private proceed process
+produce proper provide public put quick quickly rate reach ready reason receive record reduce refuse regular remain
+remember remove reply request reserve reserved rest result return right rule run safe same save second seek send
+separate serve service set several share short show shut side since single size small smaller smallest someone soon
+special spend stand start state stay step still stop strict subject success suitable supply sure talk term thing think
+time today together top total touch treat true try turn type until usual usually various view visit wait walk week well
+whole win wish within without work write wrong year yet young younger youngest
+"""
+_GENERAL_WEIGHT = 0.45
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intent:
@@ -162,7 +183,10 @@ def _weighed(token: str) -> list[tuple[str, float]]:
     found = [] if token in STOP_WORDS else token_terms(token)
     if not found or found[0] in _ASKING_TERMS:
         return [(term, _ASKING_WEIGHT) for term in found[:1]]
-    return [(found[0], 1.0)] if len(found) == 1 else [(found[0], 1 - _CONCEPT_SHARE), (found[1], _CONCEPT_SHARE)]
+    weight = _GENERAL_WEIGHT if found[0] in _GENERAL_TERMS else 1.0
+    if len(found) == 1:
+        return [(found[0], weight)]
+    return [(found[0], weight * (1 - _CONCEPT_SHARE)), (found[1], weight * _CONCEPT_SHARE)]
 
 
 def _weighed_khmer(run: str) -> list[tuple[str, float]]:
@@ -186,3 +210,4 @@ def _asking_terms() -> frozenset[str]:
 
 
 _ASKING_TERMS = _asking_terms()
+_GENERAL_TERMS = frozenset(stem(word) for word in _GENERAL_EN.split())

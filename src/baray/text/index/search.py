@@ -29,6 +29,8 @@ _COMMON_SHARE = 0.3
 _LEADING_TERMS = 12
 # A handful of passages says little about how rare a term is: they are taken for so many.
 _LEAST_SPANS = 60
+# A word that no document holds weighs as one that stands in so many passages: it may only be another word for it.
+_UNSEEN = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,11 +156,16 @@ def _weigh(terms: tuple[QueryTerm, ...], segments: list[Segment], num_spans: int
         body = tuple(segment.body.postings(term_key) for segment in segments)
         head = tuple(segment.head.postings(term_key) for segment in segments)
         count = sum(end - start for start, end in body)
-        rarity = math.log(1 + (max(num_spans, _LEAST_SPANS) - count + 0.5) / (count + 0.5))
+        rarity = _rarity(count or _UNSEEN, max(num_spans, _LEAST_SPANS))
         common = count > _COMMON_SHARE * num_spans
         weighted.append(_Weighted(query_term.term, query_term.weight * rarity, query_term.content, common, body, head))
     weighted.sort(key=lambda term: -term.weight)
     return weighted
+
+
+def _rarity(count: int, num_spans: int) -> float:
+    """Inverse passage frequency, as in BM25."""
+    return math.log(1 + (num_spans - count + 0.5) / (count + 0.5))
 
 
 def _rank_segment(segment: Segment, number: int, weighted: list[_Weighted]) -> list[_Ranked]:

@@ -26,7 +26,7 @@ STOP_WORDS = frozenset(
     "had has have he her here hers him his how i if in into is it its just may me might more most must my need no not of off "
     "on one or our out please shall she should so some such than that the their them then there these they this those to too "
     "under up us very was we were what when where which while who whom whose why will with would you your want wants tell "
-    "know like many much anyone someone somebody something".split()
+    "know like many much someone somebody something anyone anybody anything everything nothing".split()
 )
 
 
