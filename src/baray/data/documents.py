@@ -17,7 +17,6 @@ from baray.text import language, language_shares, normalise, redact
 _PROCESS_BYTES = 64_000_000
 _STREAMED = frozenset([".jsonl", ".ndjson", ".csv", ".tsv"])
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
-_LINE_END = re.compile("[ \t\u00a0]+(?=\n|\\Z)")
 _BLANK_LINES = re.compile("\n{3,}")
 
 
@@ -162,10 +161,10 @@ def tidy(text: str) -> str:
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\f", "\n").replace("\v", "\n")
     # A lone surrogate (from a JSON escape) is no character and cannot be stored.
     text = normalise(_CONTROL.sub("", text).encode("utf-8", "replace").decode())
-    return _BLANK_LINES.sub("\n\n", _LINE_END.sub("", text)).strip()
+    return _BLANK_LINES.sub("\n\n", "\n".join(line.rstrip() for line in text.split("\n"))).strip()
 
 
 def compared_digest(text: str) -> str:
-    """Digest by which exact duplicates are found."""
-    folded = " ".join(normalise(text, fold_coeng_da=True).split())
+    """Digest of a normalised text by which exact duplicates are found: coeng DA and coeng TA look the same."""
+    folded = " ".join(text.replace("\u17d2\u178a", "\u17d2\u178f").split())
     return hashlib.sha256(folded.encode()).hexdigest()

@@ -20,7 +20,7 @@ from baray.data.minhash import BANDS, Words, jaccard, shingle_set
 
 _FOREVER = "9999-99-99"
 _MOST_COMPARED = 64
-_CACHED_SETS = 512
+_CACHED_BYTES = 64_000_000
 _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december"
     "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
@@ -159,27 +159,37 @@ class _StandIn:
 
 
 class _Likeness:
-    """True similarity of two rows where it reaches the threshold, else 0; remembers the sets of recent rows."""
+    """True similarity of two rows where it reaches the threshold, else 0.
+
+    Numbers are compared first, because they are cheap to keep for all rows. Sets of shingles are kept for recent rows.
+    """
 
     def __init__(self, text_of: Callable[[int], str], rule: NearRule) -> None:
         self._text_of = text_of
         self._rule = rule
-        self._known: dict[int, tuple[Words, frozenset[str]]] = {}
+        self._amounts: dict[int, str] = {}
+        self._sets: dict[int, Words] = {}
+        self._set_bytes = 0
 
     def __call__(self, first: int, second: int) -> float:
-        (shingles, numbers), (other_shingles, other_numbers) = self._features(first), self._features(second)
-        if self._rule.numbers_must_agree and numbers != other_numbers:
+        if self._rule.numbers_must_agree and self._numbers(first) != self._numbers(second):
             return 0.0
-        similarity = jaccard(shingles, other_shingles)
+        similarity = jaccard(self._shingles(first), self._shingles(second))
         return similarity if similarity >= self._rule.threshold else 0.0
 
-    def _features(self, row: int) -> tuple[Words, frozenset[str]]:
-        if row not in self._known:
-            if len(self._known) >= _CACHED_SETS:
-                self._known.pop(next(iter(self._known)))
-            text = self._text_of(row)
-            self._known[row] = (shingle_set(text), amounts(text))
-        return self._known[row]
+    def _numbers(self, row: int) -> str:
+        if row not in self._amounts:
+            self._amounts[row] = " ".join(sorted(amounts(self._text_of(row))))
+        return self._amounts[row]
+
+    def _shingles(self, row: int) -> Words:
+        if row not in self._sets:
+            found = shingle_set(self._text_of(row))
+            self._set_bytes += found.nbytes
+            while self._sets and self._set_bytes > _CACHED_BYTES:
+                self._set_bytes -= self._sets.pop(next(iter(self._sets))).nbytes
+            self._sets[row] = found
+        return self._sets[row]
 
 
 def _openness(text: str) -> tuple[int, int, int, str]:

@@ -164,7 +164,12 @@ def _glyphs(text_page: Native) -> tuple[dict[int, list[tuple[str, float, float]]
         code = pdfium.FPDFText_GetUnicode(text_page, at)
         if key == 0 or pdfium.FPDFText_IsGenerated(text_page, at) == 1:
             continue
-        if code < 32 or code == 0xFFFD or 0xE000 <= code <= 0xF8FF or pdfium.FPDFText_HasUnicodeMapError(text_page, at) == 1:
+        if (
+            code < 32
+            or code == 0xFFFD
+            or 0xE000 <= code <= 0xF8FF
+            or pdfium.FPDFText_HasUnicodeMapError(text_page, at) == 1
+        ):
             unmapped += 1
             continue
         pdfium.FPDFText_GetLooseCharBox(text_page, at, box)

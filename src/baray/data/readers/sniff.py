@@ -23,6 +23,8 @@ _HTML = re.compile(
     rb"<(?:!doctype\s+html|html|head|body|meta|title|h1|div|p|table)\b"
 )
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
+_NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f\ufffd\uffff]")
+_MOST_CONTROLS = 0.01
 _TEXT_KINDS = {
     ".txt": "text", ".text": "text", "": "text", ".log": "text",
     ".md": "markdown", ".markdown": "markdown",
@@ -83,8 +85,7 @@ def _old_office(file: SourceFile) -> Exception:
 def _textual(head: bytes, suffix: str) -> str:
     if _HTML.match(head):
         return "html"
-    utf16 = head.startswith((b"\xff\xfe", b"\xfe\xff")) or head[1:400:2].count(0) > 80 or head[0:400:2].count(0) > 80
-    if not utf16 and len(_BINARY.findall(head)) > 0.01 * len(head):
+    if _is_binary(head):
         raise refuse("unsupported_type", "It is a binary file of an unknown kind.", _KNOWN_FIX)
     if head.lstrip().startswith((b"{\\rtf", b"<?xml", b"<svg")):
         raise refuse("unsupported_type", "It is RTF or XML.", _KNOWN_FIX)
@@ -94,6 +95,17 @@ def _textual(head: bytes, suffix: str) -> str:
     if kind is None:
         raise refuse("unsupported_type", f"Files named {suffix} are not documents.", _KNOWN_FIX)
     return kind
+
+
+def _is_binary(head: bytes) -> bool:
+    wide = {1: "utf-16-le", 0: "utf-16-be"}
+    utf16 = next((name for odd, name in wide.items() if head[odd:4096:2].count(0) > 0.4 * len(head[odd:4096:2])), "")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        utf16 = "utf-16"
+    if not utf16:
+        return len(_BINARY.findall(head)) > _MOST_CONTROLS * len(head)
+    text = head[: len(head) // 2 * 2].decode(utf16, "replace")
+    return len(_NO_TEXT.findall(text)) > max(1, _MOST_CONTROLS * len(text))
 
 
 def _json_lines(head: bytes) -> bool:
