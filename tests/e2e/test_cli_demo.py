@@ -37,9 +37,11 @@ def demo(tmp_path_factory):
     """A home after a tiny demo, and the demo's document."""
     home = Home(tmp_path_factory.mktemp("demo") / "home")
     document = home.path.parent / "demo.json"
-    out, err = home.run("demo", "--size", "tiny", "--json", str(document), BARAY_INSTALL_SECONDS="1.5")
-    yield home, json.loads(document.read_text(encoding="utf-8")), out + err
-    home.stop()
+    try:
+        out, err = home.run("demo", "--size", "tiny", "--json", str(document), BARAY_INSTALL_SECONDS="1.5")
+        yield home, json.loads(document.read_text(encoding="utf-8")), out + err
+    finally:
+        home.stop()
 
 
 def test_the_document_has_every_key_and_its_sums_add_up(demo):
@@ -190,6 +192,9 @@ def test_ledger_commands(demo, tmp_path):
     proof = tmp_path / "claim.baray-proof"
     home.run("ledger", "prove", "dataset:one-window@v1", "--out", str(proof))
     assert home.json("ledger", "verify", str(proof))["ok"]
+    export = tmp_path / "ledger.tar"
+    home.run("ledger", "export", "--out", str(export))
+    assert home.json("ledger", "verify", str(export))["entries"] >= len(entries)
     kept = tmp_path / "head.txt"
     kept.write_text(head["note"], encoding="utf-8")
     assert home.json("ledger", "verify", "--head", str(kept))["ok"]
@@ -266,15 +271,15 @@ def test_a_command_in_the_sandbox(demo, need):
     assert "សួស្តី" in err
     assert "exit code 3" in err
     assert out == ""
-    run = home.json("run", "start", "--", "sleep", "60")
-    waiting = home.start("run", "wait", run["id"])
-    wait_for(lambda: home.json("run", "show", run["id"])["state"] == "running")
-    waiting.send_signal(signal.SIGINT)
-    _, err = waiting.communicate(timeout=10)
-    assert waiting.returncode == 130
-    assert f"baray run cancel {run['id']}" in err
-    home.json("run", "cancel", run["id"])
-    assert home.json("run", "wait", run["id"], code=1)["error"]["code"] == "run_cancelled"
+    started = home.start("run", "start", "--follow", "--", "sh", "-c", "echo begun; sleep 60")
+    wait_for(lambda: started.stderr.readline() == "begun\n")
+    started.send_signal(signal.SIGINT)
+    _, err = started.communicate(timeout=10)
+    assert started.returncode == 130
+    run = re.search(r"Cancel: baray run cancel (r_\w+)\.", err)[1]
+    assert home.json("run", "show", run)["state"] == "running"
+    home.json("run", "cancel", run)
+    assert home.json("run", "wait", run, code=1)["error"]["code"] == "run_cancelled"
 
 
 def test_stdout_is_results_and_stderr_is_prose(demo):

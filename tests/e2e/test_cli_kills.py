@@ -22,10 +22,11 @@ def home(tmp_path):
 def digests(tmp_path_factory):
     """Digests of what an undisturbed demo makes."""
     home = Home(tmp_path_factory.mktemp("calm") / "home")
-    home.run("demo", "--size", "tiny", "--json")
-    found = digests_of(home)
-    home.stop()
-    return found
+    try:
+        home.run("demo", "--size", "tiny", "--json")
+        return digests_of(home)
+    finally:
+        home.stop()
 
 
 def digests_of(home):

@@ -90,6 +90,7 @@ COMMANDS: dict[str, Command] = {
     "ledger cosign": Command("commands.ledger:COSIGN", "Take in what a witness has signed."),
     "ledger witness add": Command("commands.ledger:WITNESS_ADD", "Name a witness by its key."),
     "ledger witness list": Command("commands.ledger:WITNESS_LIST", "List witnesses."),
+    "ledger export": Command("commands.ledger:EXPORT", "Write the whole ledger to one file, for an auditor."),
     "ledger prove": Command("commands.ledger:PROVE", "Write a proof bundle of one entry or thing."),
     "label show": Command("commands.things:SHOW_LABEL", "Show the label of a thing."),
     "project create": Command("commands.people:PROJECT_CREATE", "Create a project."),

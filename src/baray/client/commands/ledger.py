@@ -78,6 +78,14 @@ def _prove(cli: Cli, ref: str, out: str | None) -> None:
     cli.screen.say("Check it anywhere: {command}", command=f"baray ledger verify {name}")
 
 
+def _export(cli: Cli, out: str) -> None:
+    path = Path(out)
+    cli.client.download("ledger/export", path)
+    document = {"file": out, "bytes": path.stat().st_size}
+    cli.screen.show(document, lambda: [f"Wrote {out} ({document['bytes']} bytes)."])
+    cli.screen.say("Check it anywhere: {command}", command=f"baray ledger verify {out}")
+
+
 def _write(cli: Cli, data: bytes, out: str | None, facts: Json) -> None:
     if out is None:
         text = data.decode()
@@ -109,6 +117,11 @@ WITNESS_ADD = Leaf(
     example="baray ledger witness add court.vkey",
 )
 WITNESS_LIST = Leaf(run=_witness_list, example="baray ledger witness list")
+EXPORT = Leaf(
+    run=_export,
+    params=(option("--out", metavar="BUNDLE", required=True, help="Write it there."),),
+    example="baray ledger export --out ledger.tar",
+)
 PROVE = Leaf(
     run=_prove,
     params=(argument("ref", metavar="ENTRY|REF"), _OUT),
