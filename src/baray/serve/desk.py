@@ -76,7 +76,7 @@ class DeskAnswer:
     citations: tuple[Citation, ...]
     """Where they stand, in rank order; empty unless answered."""
     found: tuple[Found, ...]
-    """At most five documents, best first; empty unless answered."""
+    """At most five visible, valid documents that speak of the question, best first: also where none answers it."""
     language: str
     """Language of the question: km or en."""
     referral: str | None
@@ -115,7 +115,7 @@ def answer(
             outcome=outcome,
             answer="",
             citations=(),
-            found=(),
+            found=_found(current),
             language=asked_in,
             referral=_referral(hits, default_office),
             labels=(),
