@@ -118,6 +118,9 @@ def _pieces(cited: list[Citation]) -> Iterator[Piece]:
 
 
 def _others(given: Given) -> list[str]:
+    """Further documents on the matter; beside a refusal they would look like an answer."""
+    if given.answer.outcome != "answered":
+        return []
     cited = {citation.document for citation in given.answer.citations}
     return [one.document for one in given.answer.found if one.document not in cited]
 
