@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from runs_home import alive_with, open_home, wait_until
 
 from baray.access import INTERNAL
+from runs_home import alive_with, open_home, wait_until
 
 SLEEP = ("/bin/sh", "-c", "echo begun; sleep 600")
 

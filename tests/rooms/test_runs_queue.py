@@ -6,12 +6,12 @@ import json
 import threading
 
 import pytest
-from runs_home import open_home, wait_until
 
 from baray import runs
 from baray.access import INTERNAL, PUBLIC, parse_label
 from baray.core import NotFound, Refused, TestClock
 from baray.runs.protocol import LEASE_SECONDS, AttemptResult, HeldLease, Renewal, WorkerOffer
+from runs_home import open_home, wait_until
 
 GIB = 2**30
 

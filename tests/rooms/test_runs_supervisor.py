@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from runs_home import alive_with, wait_until
 
 from baray.runs import sandbox, supervisor
+from runs_home import alive_with, wait_until
 
 
 class Attempt:

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from baray.core import canonical_json
 from baray.store import Tx, schema
 
-run, attempt, edge, meta = schema.run, schema.attempt, schema.edge, schema.meta
+run, attempt, edge = schema.run, schema.attempt, schema.edge
 
 # States of a Run:
 QUEUED = "queued"  # waits for a worker, for a Run it comes after, or for its next try
@@ -86,8 +86,8 @@ def run_from_row(row: Any, *, reused: bool = False) -> Run:  # noqa: ANN401 - a 
 
 
 def get_run(tx: Tx, run_id: str) -> Run | None:
-    """The Run with an id."""
-    row = tx.execute(select(run).where(run.c.id == run_id)).first()
+    """The Run with an id (hot)."""
+    row = tx.hot("SELECT * FROM run WHERE id = ?", (run_id,)).first()
     return None if row is None else run_from_row(row)
 
 
@@ -277,8 +277,8 @@ def set_meta(tx: Tx, key: str, value: str) -> None:
 
 
 def workers(tx: Tx) -> dict[str, dict[str, Any]]:
-    """What each worker last said of its machine, by name."""
-    found = tx.execute(select(meta.c.key, meta.c.value).where(meta.c.key.like("worker:%")))
+    """What each worker last said of its machine, by name (hot)."""
+    found = tx.hot("SELECT key, value FROM meta WHERE key >= 'worker:' AND key < 'worker;'")
     return {str(row.key).removeprefix("worker:"): json.loads(row.value) for row in found}
 
 
