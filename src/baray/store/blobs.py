@@ -1,9 +1,9 @@
 """Blobs on disk: bytes kept under their SHA-256, `ROOT/ab/cdef...`.
 
 Order of durability: bytes go to a temporary file below ROOT; the file is fsynced; it is renamed to its name; the
-directory and ROOT are fsynced. When `put_*` returns, the blob is complete and durable; a kill before that leaves a temporary
-file that `sweep` removes. A name is only ever given to complete bytes, so a blob that exists is whole unless the
-disk damaged it, which `verify` finds.
+directory is fsynced, and ROOT too where the directory may be new. When `put_*` returns, the blob is complete and
+durable; a kill before that leaves a temporary file that `sweep` removes. A name is only ever given to complete bytes,
+so a blob that exists is whole unless the disk damaged it, which `verify` finds.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ class DiskBlobs:
         self._root = root
         self._temporary = root / "tmp"
         self._temporary.mkdir(parents=True, exist_ok=True)
+        self._synced: set[Path] = set()  # folders whose own names are known to be durable
 
     def put_bytes(self, data: bytes) -> str:
         """See Blobs."""
@@ -89,9 +90,11 @@ class DiskBlobs:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
-            # The folder's own name too: it may be new, made by us or by another writer an instant ago.
             _sync_directory(target.parent)
-            _sync_directory(self._root)
+            if target.parent not in self._synced:
+                # The folder's own name too: it may be new, made by us or by another writer an instant ago.
+                _sync_directory(self._root)
+                self._synced.add(target.parent)
         return size
 
     def path(self, digest: str) -> Path:
