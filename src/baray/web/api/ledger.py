@@ -16,7 +16,7 @@ from baray import ledger as log
 from baray.access import project_named
 from baray.core import NotFound, Ref, canonical_json, iso_time, parse_ref
 from baray.store import Tx
-from baray.web.api import services
+from baray.web.api import runs, services
 from baray.web.api.shapes import CosignBody, WitnessBody
 from baray.web.boundary import Caller, allow, caller, house_of, site_of
 
@@ -171,6 +171,10 @@ def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, b
     if ref.kind == "entry":
         _audit(tx, request, who)
         return f"entry:{ref.name}", b""
+    if ref.kind == "service":
+        return services.find_service(tx, who, ref.name).id, b""
+    if ref.kind == "run":
+        return runs.find_run(tx, request, who, ref.name).id, b""
     version = catalog.resolve(tx, who.project_id, ref)
     allow(tx, site, who, "read", f"{version.kind}:{version.name}", version.label)
     return version.id, canonical_json(catalog.read_manifest(site, version))

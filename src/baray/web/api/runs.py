@@ -161,6 +161,15 @@ def get_metrics(request: Request, who: Who, run_id: str) -> dict[str, Any]:
     return {"items": [json.loads(line) for line in lines if line.endswith("}")], "next": None}
 
 
+def find_run(tx: Tx, request: Request, who: Caller, run_id: str) -> runs.Run:
+    """A Run that the caller may see. Raises NotFound."""
+    run = runs.get_run(tx, run_id.removeprefix("run:"))
+    if run is None or run.project_id != who.project_id:
+        raise NotFound("run", run_id.removeprefix("run:"))
+    allow(tx, site_of(request), who, "read", f"run:{run.id}", run.label)
+    return run
+
+
 def run_json(run: runs.Run, who: Caller) -> dict[str, Any]:
     """A Run as the API shows it."""
     ended = run.ended or None
@@ -255,16 +264,7 @@ def _change(request: Request, who: Caller, run_id: str, verb: str) -> dict[str, 
 
 
 def _find(request: Request, who: Caller, run_id: str) -> runs.Run:
-    site = site_of(request)
-
-    def read(tx: Tx) -> runs.Run:
-        run = runs.get_run(tx, run_id.removeprefix("run:"))
-        if run is None or run.project_id != who.project_id:
-            raise NotFound("run", run_id.removeprefix("run:"))
-        allow(tx, site, who, "read", f"run:{run.id}", run.label)
-        return run
-
-    return site.store.read(read)
+    return site_of(request).store.read(lambda tx: find_run(tx, request, who, run_id))
 
 
 def _may_see(who: Caller, run: runs.Run) -> bool:

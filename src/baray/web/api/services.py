@@ -142,6 +142,14 @@ def get_usage(
     return {"items": rows, "next": None}
 
 
+def find_service(tx: Tx, who: Caller, name: str) -> serve.Service:
+    """A Service that the caller may know of. Raises NotFound."""
+    service = serve.get_service(tx, who.project_id, name)
+    if not _may_know(who, service):
+        raise NotFound("service", name)
+    return service
+
+
 def receipt_bytes(tx: Tx, request: Request, who: Caller, answer_id: str) -> bytes:
     """The canonical bytes of an Answer's receipt, for a proof."""
     return serve.receipt_of(_readable_answer(tx, request, who, answer_id)).canonical()
@@ -208,11 +216,7 @@ def _ask_router(request: Request, path: str, body: dict[str, Any]) -> dict[str, 
 
 
 def _find(request: Request, who: Caller, name: str) -> serve.Service:
-    site = site_of(request)
-    service = site.store.read(lambda tx: serve.get_service(tx, who.project_id, name))
-    if not _may_know(who, service):
-        raise NotFound("service", name)
-    return service
+    return site_of(request).store.read(lambda tx: find_service(tx, who, name))
 
 
 def _may_know(who: Caller, service: serve.Service) -> bool:
