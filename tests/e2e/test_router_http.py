@@ -76,9 +76,12 @@ def router(house, officer, operator):
         yield running
 
 
-def test_health_says_ok(router):
-    status, value = router.json("GET", "/healthz")
-    assert (status, value) == (200, {"status": "ok", "services": 4, "problems": 0})
+def test_health_is_one_word_and_more_for_owners(router, officer, operator):
+    assert router.json("GET", "/healthz") == (200, {"status": "ok"})
+    assert router.json("GET", "/healthz", token=officer) == (200, {"status": "ok"})
+    for token in (operator, CONTROL):
+        value = router.json("GET", "/healthz", token=token)[1]
+        assert (value["services"], value["problems"]) == (4, {})
 
 
 def test_a_question_is_answered_with_its_citation(router):
@@ -344,6 +347,14 @@ def test_a_slow_body_does_not_hold_up_others(router):
         started = time.monotonic()
         assert router.question(FEE_EN)["outcome"] == "answered"
         assert time.monotonic() - started < 2
+
+
+def test_a_head_without_end_is_cut_off(router):
+    with socket.create_connection(("127.0.0.1", router.port), timeout=10) as connection:
+        head = b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + (b"X-More: " + b"x" * 1000 + b"\r\n") * 10_000
+        with pytest.raises(ConnectionError):
+            connection.sendall(head)
+    assert router.question(FEE_EN)["outcome"] == "answered"
 
 
 def test_several_requests_on_one_connection(router):

@@ -95,7 +95,7 @@ def test_a_damaged_revision_does_not_replace_the_one_before(house):
 
         house.push(damage)
         assert router.question(FEE)["revision"] == 1
-        assert router.json("GET", "/healthz")[1] == {"status": "degraded", "services": 1, "problems": 1}
+        assert router.json("GET", "/healthz")[1] == {"status": "degraded"}
         assert "main/counter" in (house.path / "router.log").read_text()
         house.push()
         assert router.question(FEE)["revision"] == 2

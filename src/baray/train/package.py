@@ -113,40 +113,14 @@ def write_bill(
     versions: dict[str, str],
 ) -> None:
     """A CycloneDX 1.6 machine-learning bill of materials; no serial number, no time: equal models, equal bytes."""
-    score, interval = evaluation["score"], evaluation["interval"]
     dataset = f"data:{facts['input_digest']}"
-    metric = {
-        "type": "macro-F1",
-        "value": str(score),
-        "slice": f"{evaluation['letters']['test']} held-out letters",
-        "confidenceInterval": {"lowerBound": str(interval[0]), "upperBound": str(interval[1])},
-    }
-    card = {
-        "modelParameters": {
-            "approach": {"type": "supervised"},
-            "task": "text-classification",
-            "architectureFamily": "linear",
-            "modelArchitecture": "multinomial logistic regression on hashed character n-grams",
-            "datasets": [{"ref": dataset}],
-            "inputs": [{"format": "text/plain"}],
-            "outputs": [{"format": "application/json"}],
-        },
-        "quantitativeAnalysis": {"performanceMetrics": [metric]},
-        "considerations": {
-            "useCases": ["Propose which unit a letter goes to; a person decides."],
-            "technicalLimitations": [
-                evaluation["verdict"],
-                "Scored on letters of the same origin as the training letters.",
-            ],
-        },
-    }
     model = {
         "type": "machine-learning-model",
         "bom-ref": f"model:{written.digest}",
         "name": name,
         "version": written.digest,
         "hashes": [{"alg": "SHA-256", "content": written.weights_digest.removeprefix("sha256:")}],
-        "modelCard": card,
+        "modelCard": _model_card(dataset, evaluation),
     }
     data = {
         "type": "data",
@@ -168,6 +142,34 @@ def write_bill(
             "dependencies": [{"ref": model["bom-ref"], "dependsOn": references}],
         },
     )
+
+
+def _model_card(dataset: str, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """CycloneDX's card: `dataset` is the reference of the letters."""
+    low, high = evaluation["interval"]
+    metric = {
+        "type": "macro-F1",
+        "value": str(evaluation["score"]),
+        "slice": f"{evaluation['letters']['test']} held-out letters",
+        "confidenceInterval": {"lowerBound": str(low), "upperBound": str(high)},
+    }
+    limits = [evaluation["verdict"], "Scored on letters of the same origin as the training letters."]
+    return {
+        "modelParameters": {
+            "approach": {"type": "supervised"},
+            "task": "text-classification",
+            "architectureFamily": "linear",
+            "modelArchitecture": "multinomial logistic regression on hashed character n-grams",
+            "datasets": [{"ref": dataset}],
+            "inputs": [{"format": "text/plain"}],
+            "outputs": [{"format": "application/json"}],
+        },
+        "quantitativeAnalysis": {"performanceMetrics": [metric]},
+        "considerations": {
+            "useCases": ["Propose which unit a letter goes to; a person decides."],
+            "technicalLimitations": limits,
+        },
+    }
 
 
 def _library(name: str, version: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from baray.core import BarayError, Fault, NotFound, Refused
-from baray.serve.router.asker import Asker, find_route, identify, may_ask
+from baray.serve.router.asker import Asker, find_route, identify, may_ask, sees_everything
 from baray.serve.router.engines import House, admit, ask_desk, classify, question_object
 from baray.serve.router.follower import Follower
 from baray.serve.router.messages import (
@@ -121,13 +121,18 @@ class Application:
             return _Place(method="", handler=_raising(missing), trouble=openai_error), ""
         raise NotFound("page", path, fix="A desk's page is /desk/NAME.")
 
-    async def _health(self, _request: Request, _rest: str) -> Response:
+    async def _health(self, request: Request, _rest: str) -> Response:
+        """The state in one word; for owners and control also what is wrong: names of hidden Services are in it."""
         snapshot = await self._follower.newest()
         problems = dict(self._follower.problems())
         if self._house.spool.problem:
             problems["spool"] = self._house.spool.problem
         status = "starting" if snapshot is None else "degraded" if problems else "ok"
-        value = {"status": status, "services": len(snapshot.routes) if snapshot else 0, "problems": len(problems)}
+        value: dict[str, Any] = {"status": status}
+        if snapshot is not None and sees_everything(
+            identify(snapshot, request.headers.get("authorization"), self._house.clock.now())
+        ):
+            value |= {"made": snapshot.made, "services": len(snapshot.routes), "problems": problems}
         return json_response(value, status=503 if snapshot is None else 200)
 
     async def _models(self, request: Request, _rest: str) -> Response:

@@ -74,6 +74,11 @@ def ask_as(snapshot: Snapshot, asker: Asker, name: str | None, project_id: str) 
     return Asker(key_id=asker.key_id, caller=actor if by_control else asker.caller, actor=actor)
 
 
+def sees_everything(asker: Asker) -> bool:
+    """Whether the asker may read about all Services: control, and owners."""
+    return asker.key_id == CONTROL_KEY or "owner" in asker.caller.roles.values()
+
+
 def may_ask(actor: Actor, route: Route) -> Decision:
     """Whether `actor` may ask this Service at all: its audience first, then a model's label."""
     if not _in_audience(actor, route):

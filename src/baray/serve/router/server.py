@@ -13,6 +13,7 @@ import uvicorn
 
 from baray.core import Ids, Refused, SystemClock
 from baray.serve.router.application import Application
+from baray.serve.router.connection import Connection
 from baray.serve.router.engines import House
 from baray.serve.router.follower import Follower
 from baray.serve.router.spool import Spool
@@ -74,7 +75,7 @@ def main(config: RouterConfig) -> None:
         uvicorn.Config(
             make_app(config),
             loop="uvloop",
-            http="httptools",
+            http=Connection,
             ws="none",
             lifespan="on",
             access_log=False,

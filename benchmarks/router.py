@@ -1,0 +1,185 @@
+"""Router: time of an Answer, a classification and a desk's page at one connection, Answers a second at eight, memory.
+
+The desk holds the sample's documents and is asked its test questions; the model is trained on the sample's letters. All
+duties are on: audience and labels, receipts in the spool with fdatasync. No peer yet: nothing else answers these routes.
+"""
+
+from __future__ import annotations
+
+import csv
+import http.client
+import json
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from figures import Context, Figure
+from search import SAMPLE, sample_documents
+
+from baray.core import digest_file
+from baray.runs import AttemptContext, Input, InputFile
+from baray.text import write_index
+from baray.train.text_classifier import train
+
+START_SECONDS = 20.0
+CONNECTIONS = 8
+SERVICE = {
+    "project_id": "p_1",
+    "project": "main",
+    "revision": 1,
+    "label": "public",
+    "audience": ["public"],
+    "created": 1.0,
+}
+SERVICE |= {"office": None, "examples": [], "title": "Bench", "artefact": "bench@v1"}
+
+
+def measure(context: Context) -> Iterator[Figure]:
+    """Yield `answers.p50_ms`, `classify.p50_ms`, `page.p50_ms`, `answers_per_s`, `rss_mb`, `train_s`, `train_score`."""
+    write_index(context.folder / "index", sample_documents(context.folder))
+    yield from train_model(context.folder)
+    process, port = start(context.folder)
+    try:
+        questions = [
+            json.loads(line)["question"]
+            for path in sorted((SAMPLE / "tests").glob("*.jsonl"))
+            for line in path.open(encoding="utf-8")
+        ]
+        with (SAMPLE / "letters.csv").open(encoding="utf-8", newline="") as file:
+            letters = [row["text"] for row in csv.DictReader(file)]
+        number = 200 if context.quick else 1000
+        kinds: dict[str, Callable[[int], tuple[str, str, Any]]] = {
+            "answers": lambda at: (
+                "POST",
+                "/v1/answers",
+                {"model": "desk", "question": questions[at % len(questions)]},
+            ),
+            "classify": lambda at: ("POST", "/v1/classify", {"model": "model", "input": letters[at % len(letters)]}),
+            "page": lambda at: ("GET", f"/desk/desk?q={quote(questions[at % len(questions)])}", None),
+        }
+        for name, make in kinds.items():
+            times = sorted(ask_all(port, make, number))
+            yield Figure(name=f"{name}.p50_ms", value=1000 * statistics.median(times), unit="ms")
+            yield Figure(name=f"{name}.p99_ms", value=1000 * times[len(times) * 99 // 100], unit="ms")
+        yield Figure(name="answers_per_s", value=rate(port, kinds["answers"], number), unit="1/s")
+        yield Figure(name="rss_mb", value=rss_bytes(process.pid) / 1e6, unit="MB")
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def train_model(folder: Path) -> Iterator[Figure]:
+    """Train on the sample's letters into `folder/out/bench`."""
+    path = SAMPLE / "letters.csv"
+    entry = InputFile(
+        path="letters.csv", digest=digest_file(path), bytes=path.stat().st_size, blob=path, label="public"
+    )
+    mounted = Input(
+        name="letters", ref="source:letters@v1", kind="source", digest=entry.digest, label="public", files=(entry,)
+    )
+    run = AttemptContext(
+        run_id="r_benchmark",
+        spec={"name": "bench", "options": {}},
+        inputs={"letters": mounted},
+        out=folder / "out",
+        work=folder,
+        run_dir=folder,
+        cpus=1,
+        memory_bytes=4_000_000_000,
+        print_line=lambda _line: None,
+        now=time.time,
+    )
+    started = time.perf_counter()
+    (output,) = train(run)
+    yield Figure(name="train_s", value=time.perf_counter() - started, unit="s")
+    yield Figure(
+        name="train_score",
+        value=output.summary["score"],
+        unit="",
+        peer="keyword rules",
+        peer_value=output.summary["baseline"],
+    )
+
+
+def start(folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    """A router on the index and the model of `folder`, once it answers."""
+    services = []
+    for kind, place in (("desk", folder / "index"), ("model", folder / "out" / "bench")):
+        files = {path.name: str(path) for path in place.iterdir()}
+        services.append(
+            SERVICE | {"id": f"e_{kind}", "revision_id": f"w_{kind}", "name": kind, "kind": kind, "files": files}
+        )
+    snapshot = {
+        "v": 1,
+        "made": 1.0,
+        "control": "",
+        "default_project": "main",
+        "actors": [],
+        "tokens": [],
+        "services": services,
+    }
+    (folder / "run").mkdir()
+    (folder / "run" / "routes.json").write_text(json.dumps(snapshot))
+    (folder / "router-config.json").write_text(json.dumps({"home": str(folder), "port": 0}))
+    process = subprocess.Popen([sys.executable, "-m", "baray.serve.router", str(folder / "router-config.json")])
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        told = folder / "run" / "router.json"
+        if told.exists():
+            port = json.loads(told.read_text())["port"]
+            if ask_once(port, "/healthz") == 200:
+                return process, port
+        time.sleep(0.05)
+    process.kill()
+    raise TimeoutError(f"the router did not answer within {START_SECONDS} s")
+
+
+def ask_once(port: int, path: str) -> int:
+    """Status of one GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection.request("GET", path)
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
+def ask_all(port: int, make: Callable[[int], tuple[str, str, Any]], number: int) -> list[float]:
+    """Seconds of each of `number` requests on one connection, after a few to warm up."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    times = []
+    for at in range(-20, number):
+        method, path, body = make(at)
+        data = None if body is None else json.dumps(body).encode()
+        started = time.perf_counter()
+        connection.request(method, path, body=data)
+        response = connection.getresponse()
+        response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{path}: {response.status}")
+        if at >= 0:
+            times.append(time.perf_counter() - started)
+    connection.close()
+    return times
+
+
+def rate(port: int, make: Callable[[int], tuple[str, str, Any]], number: int) -> float:
+    """Requests a second with several connections at once."""
+    clients = [threading.Thread(target=ask_all, args=(port, make, number // CONNECTIONS)) for _ in range(CONNECTIONS)]
+    started = time.perf_counter()
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join()
+    return CONNECTIONS * (number // CONNECTIONS + 20) / (time.perf_counter() - started)
+
+
+def rss_bytes(pid: int) -> int:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096
