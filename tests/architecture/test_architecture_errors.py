@@ -11,7 +11,7 @@ from trees import PACKAGE, ROOT, files, nodes, short
 
 # Where a handler may take any Exception, how often, and why. Everything else names what it expects.
 BROAD: dict[str, tuple[int, str]] = {
-    "src/baray/store/records.py": (2, "an action's error is handed to its caller, and the next group goes on"),
+    "src/baray/store/records.py": (1, "an action's error is handed to its caller, and the next group goes on"),
     "src/baray/runs/worker/loop.py": (1, "the worker's loop: the attempt failed, the worker goes on"),
     "src/baray/runs/attempt.py": (1, "the same boundary inside the attempt's own process"),
     "src/baray/app/control.py": (1, "control's upkeep loop: logged, and the next round comes"),
