@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
@@ -17,12 +17,14 @@ from baray.client.sdk.transport import Json
 from baray.core import check_name, parse_ref
 
 
-def make_desk(cli: Cli, name: str, dataset: str, audience: tuple[str, ...], *, say: Callable[[str], None]) -> Json:
-    """Index `dataset` and put a desk named `name` on it; `say` gets a line for each part."""
+def make_desk(
+    cli: Cli, name: str, dataset: str, audience: Sequence[str], *, say: Callable[[str], None], page: Json
+) -> Json:
+    """Index `dataset` and put a desk named `name` on it; `say` gets a line for each part, `page` is its page's words."""
     run = watch(cli, cli.client.build_index(name=name, dataset=dataset), label=cli.screen.tr("Indexing"))
     say(told(cli, run))
     index = run["outputs"][0]["ref"]
-    service = cli.client.put_service(name, kind="desk", of=index, audience=audience)
+    service = cli.client.put_service(name, kind="desk", of=index, audience=audience, page=page)
     say(hosted(cli, service))
     return {"index": index, "service": service}
 
@@ -56,7 +58,9 @@ def _create(
         dataset = run["outputs"][0]["ref"]
         made = {"source": version["ref"], "dataset": dataset}
     audience = more["audience"]
-    desk = make_desk(cli, name, str(parse_ref(str(dataset), kind="dataset")), tuple(audience) or ("project",), say=say)
+    page = {key: more[key] for key in ("title", "office", "examples") if more.get(key)}
+    ref = str(parse_ref(str(dataset), kind="dataset"))
+    desk = make_desk(cli, name, ref, tuple(audience) or ("project",), say=say, page=page)
     made["index"] = desk["index"]
     made |= {"service": f"service:{name}", "url": desk["service"]["url"]}
 
@@ -134,6 +138,9 @@ CREATE = Leaf(
         option(
             "--label", metavar="LABEL", help="Label of the documents, where documents.csv says no more (else internal)."
         ),
+        option("--title", metavar="TEXT", help="What its page is headed with, in any script (else its name)."),
+        option("--office", metavar="TEXT", help="Whom it refers to where no document names an office."),
+        option("--example", "examples", multiple=True, metavar="QUESTION", help="A question that its page proposes."),
     ),
     example="baray desk create counter --documents ./circulars --audience public",
 )

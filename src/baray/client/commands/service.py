@@ -13,7 +13,9 @@ from baray.core import check_name, parse_ref
 def _deploy(cli: Cli, name: str, model: str, audience: tuple[str, ...], title: str) -> None:
     check_name(name)
     ref = str(parse_ref(model, kind="model"))
-    service = cli.client.put_service(name, kind="model", of=ref, audience=audience or ("project",), title=title)
+    service = cli.client.put_service(
+        name, kind="model", of=ref, audience=audience or ("project",), page={"title": title} if title else None
+    )
     line = hosted(cli, service)
     router = cli.client.status().get("router_url") or ""
     fix = f'POST {router}/v1/classify {{"model": "{name}", "input": "..."}}'

@@ -72,7 +72,10 @@ def host(stage: Stage, dataset: str, routing: Json | None) -> Json:
     cli, story, name = stage.cli, stage.story, stage.material.name
     # An own folder stays inside the project: only somebody who knows the papers opens a desk to the public.
     audience = ("public",) if stage.material.public else ("project",)
-    made = make_desk(cli, name, dataset, audience, say=lambda text: story.line("  " + text))
+    given = stage.material
+    examples = [asked.question for asked in given.questions or () if asked.expect in {"answered", "expired"}]
+    page = {"title": given.title, "examples": examples}
+    made = make_desk(cli, name, dataset, audience, say=lambda text: story.line("  " + text), page=page)
     if routing is not None:
         served = cli.client.put_service(_ROUTER, kind="model", of=routing["model"], audience=("project",))
         story.line("  " + hosted(cli, served))

@@ -20,6 +20,7 @@ from baray.core import Refused
 DOCUMENTS_CSV = "documents.csv"
 OUT_OF_SCOPE = "How much does a flight ticket to Japan cost?"
 TINY_LETTERS = 120
+SAMPLE_TITLE = "ការិយាល័យច្រកចេញចូលតែមួយ (គំរូ) · One-window office (sample)"
 # One file of every format and of every trouble that is planted in the sample, and the answers to its questions.
 TINY_DOCUMENTS = (
     "agriculture/animal-vaccination.txt",
@@ -105,7 +106,7 @@ def _all_labelled(folder: Path) -> bool:
 def _whole(top: Path) -> Material:
     return Material(
         name="one-window",
-        title="One-window office (sample)",
+        title=SAMPLE_TITLE,
         documents=top / "documents",
         public=True,
         letters=top / "letters.csv",
@@ -126,7 +127,7 @@ def _tiny(top: Path, folder: Path) -> Material:
     letters.write_text(_some_letters(top / "letters.csv"), encoding="utf-8")
     return Material(
         name="one-window",
-        title="One-window office (sample)",
+        title=SAMPLE_TITLE,
         documents=documents,
         public=True,
         letters=letters,

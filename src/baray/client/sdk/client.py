@@ -213,15 +213,18 @@ class Client:
 
     # -- Services and Answers
 
-    def put_service(self, name: str, *, kind: str, of: str, audience: Sequence[str], title: str = "") -> Json:
-        """Create a Service or give it a new Revision; `of` is the Index of a desk or the Model it serves."""
+    def put_service(self, name: str, *, kind: str, of: str, audience: Sequence[str], page: Json | None = None) -> Json:
+        """Create a Service or give it a new Revision; `of` is the Index of a desk or the Model it serves.
+
+        `page`: its `title`; for a desk also `office` (whom it refers to) and `examples` (questions its page proposes).
+        """
         body: Json = {
             "name": name,
             "kind": kind,
             ("index" if kind == "desk" else "model"): of,
             "audience": list(audience),
         }
-        return self.post("services", {**body, "title": title} if title else body, repeatable=True)
+        return self.post("services", body | (page or {}), repeatable=True)
 
     def await_served(self, name: str, *, limit_seconds: float = 5.0) -> None:
         """Wait until the router, which reads its routes a moment after control wrote them, knows the Service `name`."""
