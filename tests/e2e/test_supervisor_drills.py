@@ -93,13 +93,13 @@ def test_a_trusted_handler_makes_a_version(home):
     [
         ("refuse", "failed", 1, "bad_letters"),
         ("crash_once", "succeeded", 2, None),
-        ("lie", "failed", 2, "bad_output"),
-        ("missing", "failed", 2, "handler_failed"),
+        ("lie", "failed", 1, "bad_output"),
+        ("missing", "failed", 1, "handler_failed"),
     ],
 )
 def test_a_trusted_handlers_errors(home, handler, state, attempts, code):
     home.start_worker()
-    run = home.submit(handler=f"drill_handlers:{handler}", name="x", max_attempts=2)
+    run = home.submit(handler=f"drill_handlers:{handler}", name="x", max_attempts=attempts)
     done = home.wait(run.id)
     assert (done.state, done.attempts, (done.error or {}).get("code")) == (state, attempts, code)
     if attempts == 2:

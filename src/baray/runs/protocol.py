@@ -3,6 +3,7 @@
 POST /worker/lease   WorkerOffer   -> LeaseAnswer    long poll: answers when there is work or a cancel, at most `wait_seconds`
 POST /worker/renew   Renewal       -> RenewAnswer
 POST /worker/result  AttemptResult -> ResultAnswer   repeating is free: the lease token makes it idempotent
+POST /worker/leave   Leave         -> LeaseAnswer    it stops asking; what it started goes on
 """
 
 from __future__ import annotations
@@ -73,6 +74,14 @@ class LeaseAnswer:
     """Work, or None."""
     cancel: tuple[str, ...] = ()
     """Attempts to stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leave:
+    """A worker stops asking for work."""
+
+    worker: str
+    """Name of the worker."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +167,11 @@ def read_message(body: bytes) -> dict[str, Any]:
 def read_offer(found: dict[str, Any]) -> WorkerOffer:
     """An offer from its JSON."""
     return _checked(WorkerOffer, found | {name: tuple(found.get(name, ())) for name in ("held", "known")})
+
+
+def read_leave(found: dict[str, Any]) -> Leave:
+    """A leave from its JSON."""
+    return _checked(Leave, found)
 
 
 def read_renewal(found: dict[str, Any]) -> Renewal:

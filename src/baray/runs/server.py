@@ -14,10 +14,12 @@ from baray.runs.leases import apply, lease, renew
 from baray.runs.protocol import (
     MAX_WAIT_SECONDS,
     LeaseAnswer,
+    Leave,
     RenewAnswer,
     ResultAnswer,
     WorkerOffer,
     encode,
+    read_leave,
     read_message,
     read_offer,
     read_renewal,
@@ -97,6 +99,7 @@ def handle_worker(site: Site, bell: Bell, path: str, body: bytes) -> tuple[int, 
         "/worker/lease": lambda found: _lease(site, bell, read_offer(found)),
         "/worker/renew": lambda found: _renew(site, bell, found),
         "/worker/result": lambda found: _result(site, bell, found),
+        "/worker/leave": lambda found: _leave(bell, read_leave(found)),
     }
     try:
         if path not in answers:
@@ -119,6 +122,12 @@ def _lease(site: Site, bell: Bell, offer: WorkerOffer) -> LeaseAnswer:
         if answer.grant is not None or answer.cancel or over:
             return answer
         bell.wait(offer.worker, poll, seen, left)
+
+
+def _leave(bell: Bell, leave: Leave) -> LeaseAnswer:
+    """End the poll of a worker that stops: it would wait for nobody, and keep control from ending."""
+    bell.new_poll(leave.worker)
+    return LeaseAnswer()
 
 
 def _renew(site: Site, bell: Bell, found: dict[str, Any]) -> RenewAnswer:

@@ -58,7 +58,10 @@ class Control:
         """Make a waiting `post` return; safe in a signal handler."""
         connection = self._connection
         if connection is not None and connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+            try:
+                connection.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # control hung up in the same moment
 
 
 class _UnixConnection(http.client.HTTPConnection):

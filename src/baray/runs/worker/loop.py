@@ -27,6 +27,7 @@ from baray.runs.protocol import (
     AttemptResult,
     HeldLease,
     LeaseGrant,
+    Leave,
     Renewal,
     WorkerOffer,
     read_answer,
@@ -100,6 +101,15 @@ class Worker:
                     _LOG.warning("%s", error)
                 self._stop.wait(_BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)])
                 failures += 1
+        self._leave()
+
+    def _leave(self) -> None:
+        control = Control(self.socket, _TICK_SECONDS)
+        try:
+            control.post("/worker/leave", Leave(worker=self.name))
+        except ControlDownError as error:
+            _LOG.debug("left without a word: %s", error)
+        control.close()
 
     def stop(self) -> None:
         """Ask for no more work and leave. Called by a signal handler."""
