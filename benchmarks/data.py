@@ -13,8 +13,10 @@ import json
 import random
 import re
 import shutil
+import struct
 import subprocess
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -161,10 +163,19 @@ def by_chromium(folder: Path, pages: list[Path]) -> list[Path]:
 def scanned(path: Path) -> Path:
     """The first page of a PDF as a grey picture of 300 dots an inch, in a PDF's stead."""
     document = pypdfium2.PdfDocument(path)
-    target = path.with_suffix(".png")
-    document[0].render(scale=300 / 72, grayscale=True).to_pil().save(target)
+    bitmap = document[0].render(scale=300 / 72, grayscale=True)
+    rows = memoryview(bitmap.buffer).cast("B")
+    lines = b"".join(b"\0" + rows[at * bitmap.stride :][: bitmap.width] for at in range(bitmap.height))
+    header = struct.pack(">IIBBBBB", bitmap.width, bitmap.height, 8, 0, 0, 0, 0)
     document.close()
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(lines)), (b"IEND", b""))
+    target = path.with_suffix(".png")
+    target.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(kind, data) for kind, data in chunks))
     return target
+
+
+def png_chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def accuracy(texts: list[str], files: list[Path], options: ReadOptions) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 import subprocess
 import zipfile
@@ -44,8 +45,9 @@ def test_text_in_any_unicode_encoding(tmp_path, encoding):
 
 def test_old_western_text_and_a_few_bad_bytes(tmp_path):
     assert one(tmp_path, "a.txt", "Le café est fermé le vendredi.".encode("cp1252")).text.startswith("Le café")
-    text = one(tmp_path, "a.txt", NOTICE_KM.encode() * 20 + b"\xff").text
-    assert text.startswith(NOTICE_KM)
+    damaged = NOTICE_KM.encode() + b"\xff" + NOTICE_KM.encode() + b"\xe1\x9e"
+    assert one(tmp_path, "a.txt", damaged).text.startswith(NOTICE_KM + "\ufffd" + NOTICE_KM)
+    assert one(tmp_path, "a.txt", b"\x93Closed\x94 on Friday, isn\x92t it?").text == "“Closed” on Friday, isn’t it?"
 
 
 def test_bytes_in_no_known_encoding_are_refused(tmp_path):
@@ -84,6 +86,11 @@ def test_html_header_with_the_title_stays(tmp_path):
 def test_html_charset_is_declared(tmp_path):
     page = '<html><head><meta charset="iso-8859-15"></head><body><p>Prix: 5 € ou plus, fermé le lundi</p></body></html>'
     assert "5 € ou plus, fermé" in one(tmp_path, "a.htm", page.encode("iso-8859-15")).text
+
+
+def test_html_with_control_characters(tmp_path):
+    page = b"<html><body><p>before<nav>x</nav>\x01af\x0bter &#2; end</p><script>y</script>\x02last</body></html>"
+    assert one(tmp_path, "a.html", page).text.replace("\x01", "").startswith("before")
 
 
 def test_csv_rows_become_lines_with_their_headers(tmp_path):
@@ -162,6 +169,21 @@ def test_docx_paragraphs_tables_headers_and_deleted_text(tmp_path):
     assert record.text.split("\n") == [
         "Letterhead", "Heading of the notice", "One two", NOTICE_KM, "Service: Birth; Fee: 4,000; Days: 3", "in a box",
     ]  # fmt: skip
+
+
+def test_damaged_files_are_refused_or_read(tmp_path):
+    rng = random.Random(3)
+    image = pdf("".join(marked(letters, drawn(50 + 20 * at, 700, "x")) for at, letters in enumerate(NOTICE_KM.split())))
+    files = {"a.docx": docx(paragraph(NOTICE_KM)), "a.pdf": image, "a.xlsx": xlsx({"A": [["x", "y", "z"], ["1", 2.0, "3"]]}),
+             "a.html": f"<html><body><nav>x</nav><p>{NOTICE_KM}</p></body></html>".encode(),
+             "a.csv": b"a,b\n1,2\n", "a.jsonl": json.dumps({"text": NOTICE_EN}).encode()}  # fmt: skip
+    for name, data in files.items():
+        for _ in range(60):
+            damaged = bytearray(data)
+            for _ in range(rng.choice((1, 4, 16))):
+                at = rng.randrange(len(damaged) + 1)
+                damaged[at : at + rng.choice((0, 1, 9))] = rng.randbytes(rng.choice((0, 1, 9)))
+            assert read(tmp_path, name, bytes(damaged) or b"x")
 
 
 @pytest.mark.parametrize("cut", [10, 60, 200])

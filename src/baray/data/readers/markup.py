@@ -35,6 +35,7 @@ _MENU = re.compile(
 _HIDDEN = re.compile(r"(?i)display\s*:\s*none|visibility\s*:\s*hidden")
 _FAMILY = re.compile(r"(?i)font-family\s*:\s*[\"']?([^;,\"'}]+)")
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0]*\n[ \t\r\n\f\v\u00a0]*|[ \t\r\f\v\u00a0]+")
+_REMOVED = "removed"
 _MAIN_SHARE = 0.4
 _MENU_SHARE = 0.5
 
@@ -72,10 +73,11 @@ def _prune(body: Element) -> None:
     """Take boilerplate out of the tree."""
     whole = max(1, len(_flat(body)))
     for element in list(body.iter(etree.Element)):
-        if element is body or element.getparent() is None:
+        if element is body:
             continue
         if _is_dropped(element) or (_looks_like_menu(element) and len(_flat(element)) < _MENU_SHARE * whole):
-            _remove(element)
+            element.tag = _REMOVED
+    etree.strip_elements(body, _REMOVED, with_tail=False)
 
 
 def _is_dropped(element: Element) -> bool:
@@ -94,16 +96,6 @@ def _looks_like_menu(element: Element) -> bool:
     if element.tag not in {"div", "ul", "ol", "section", "table", "p", "span"}:
         return False
     return _MENU.search(f"{element.get('class', '')} {element.get('id', '')}") is not None
-
-
-def _remove(element: Element) -> None:
-    parent, tail = element.getparent(), element.tail or ""
-    before = element.getprevious()
-    if before is not None:
-        before.tail = (before.tail or "") + tail
-    else:
-        parent.text = (parent.text or "") + tail
-    parent.remove(element)
 
 
 def _main(body: Element) -> Element:

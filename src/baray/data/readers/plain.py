@@ -16,7 +16,8 @@ _BOMS = (
 )
 _HEADING = re.compile(r"(?m)^ {0,3}#{1,2}[ \t]+(.+?)[ \t#]*$")
 _FIX = "Save the file as UTF-8."
-_MOST_REPLACED = 0.005
+_ASCII = re.compile("[\x00-\x7f]+")
+_MOST_REPLACED = 0.05
 _MOST_HIGH = 0.15
 
 
@@ -39,8 +40,7 @@ def encoding_of(data: bytes, *, declared: str = "") -> str:
         return "utf-16-be"
     if b"\0" in data:
         raise refuse("decode_error", "The file holds zero bytes and is not UTF-16.", _FIX)
-    text = data.decode("utf-8", errors="replace")
-    if text.count("\ufffd") <= _MOST_REPLACED * len(text):
+    if _is_utf8(data):
         return "utf-8"
     if declared and _known(declared):
         return declared
@@ -61,6 +61,14 @@ def read_markdown(file: SourceFile) -> Record:
     heading = _HEADING.search(text)
     title = heading[1].strip() if heading else first_line(text)
     return Record(index=0, text=text, title=title or file_title(file.path))
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether `data` is UTF-8, perhaps with some damage: then most of what is not ASCII is valid."""
+    text = data.decode("utf-8", errors="replace")
+    replaced = text.count("\ufffd")
+    valid = len(text) - sum(map(len, _ASCII.findall(text))) - replaced
+    return replaced == 0 or (valid > 4 * replaced and replaced <= _MOST_REPLACED * len(text))
 
 
 def _decode(data: bytes, encoding: str) -> str:

@@ -8,6 +8,7 @@ import zipfile
 from pathlib import PurePosixPath
 
 from baray.data.readers.base import SourceFile, refuse
+from baray.data.readers.zipped import BROKEN
 
 _HEAD_BYTES = 65536
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
@@ -65,7 +66,7 @@ def _packed(file: SourceFile) -> str:
     try:
         with zipfile.ZipFile(file.blob) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, OverflowError, NotImplementedError) as error:
+    except BROKEN as error:
         raise refuse("broken_file", "The file is cut off or damaged: its table of contents cannot be read.") from error
     if "word/document.xml" in names:
         return "docx"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zipfile
 import zlib
 from pathlib import Path
@@ -11,7 +12,7 @@ from baray.data.readers.base import refuse
 _MOST_MEMBERS = 20_000
 _MOST_RATIO = 400
 _SMALL = 4_000_000
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError)
+BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError, OverflowError, struct.error)
 
 
 def check_archive(path: Path, max_bytes: int) -> None:
@@ -23,6 +24,8 @@ def check_archive(path: Path, max_bytes: int) -> None:
         raise refuse("broken_file", "The file is cut off or damaged.") from error
     if any(member.flag_bits & 1 for member in members):
         raise refuse("encrypted", "The file is locked by a password.", "Save it without a password and add it again.")
+    if not all(0 <= member.header_offset < path.stat().st_size for member in members):
+        raise refuse("broken_file", "The file's table of contents is damaged.")
     total = sum(member.file_size for member in members)
     packed = max(1, sum(member.compress_size for member in members))
     if len(members) > _MOST_MEMBERS or total > max_bytes or (total > _SMALL and total > _MOST_RATIO * packed):
