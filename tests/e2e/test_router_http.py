@@ -303,6 +303,14 @@ def test_the_page_shows_answer_source_office_and_validity(router):
     assert '<html lang="en">' in english
 
 
+def test_a_document_that_is_cited_twice_is_shown_once(router):
+    question = "What must I bring for the transfer of a land title, identity cards, and what is the fee?"
+    assert len(router.question(question)["citations"]) >= 2
+    _, page = page_of(router, f"?q={quote(question)}&lang=en")
+    assert page.count("Source document") == 1
+    assert page.count("<mark>") >= 2
+
+
 def test_the_page_refuses_honestly_and_refers(router):
     _, page = page_of(router, f"?q={quote(INSIDE)}&lang=en")
     assert "Not in the documents" in page

@@ -46,15 +46,15 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
-    """A passage of a document, with what was quoted of it."""
+class Cited:
+    """A document that the answer quotes, with its passages."""
 
     source: Citation
     """The first citation in it: document, title, validity."""
     name: str
     """What the page calls the document."""
-    pieces: tuple[Piece, ...]
-    """The passage from its beginning to its end."""
+    passages: tuple[tuple[Piece, ...], ...]
+    """Each from its beginning to its end, in the order of first citation."""
 
 
 def render_desk(route: Route, *, language: str, given: Given | None) -> Response:
@@ -68,7 +68,7 @@ def render_desk(route: Route, *, language: str, given: Given | None) -> Response
         route=route,
         given=given,
         said=given.answer if given else None,
-        passages=list(_passages(given)) if given else [],
+        cited=list(_cited(given)) if given else [],
         others=_others(given) if given else [],
         question=given.asked if given else "",
         example_links=[(example, _link(language, example)) for example in route.examples],
@@ -97,20 +97,27 @@ def _page(template: str, page_language: str, **values: object) -> Response:
     return Response(body=html.encode(), content_type="text/html; charset=utf-8", headers=headers)
 
 
-def _passages(given: Given) -> Iterator[Passage]:
-    """The passages that were cited, in the order of first citation."""
-    places: dict[tuple[str, int], list[Citation]] = {}
+def _cited(given: Given) -> Iterator[Cited]:
+    """The documents that were cited, in the order of first citation."""
+    documents: dict[str, dict[int, list[Citation]]] = {}
     for citation in given.answer.citations:
-        places.setdefault((citation.document_id, citation.passage_start), []).append(citation)
-    for cited in places.values():
-        first = cited[0]
-        yield Passage(source=first, name=first.title or _file_name(first.document), pieces=tuple(_pieces(cited)))
+        documents.setdefault(citation.document_id, {}).setdefault(citation.passage_start, []).append(citation)
+    for passages in documents.values():
+        first = next(iter(passages.values()))[0]
+        yield Cited(
+            source=first,
+            name=first.title or _file_name(first.document),
+            passages=tuple(tuple(_pieces(citations)) for citations in passages.values()),
+        )
 
 
-def _pieces(cited: list[Citation]) -> Iterator[Piece]:
-    text, start = cited[0].passage, cited[0].passage_start
+def _pieces(citations: list[Citation]) -> Iterator[Piece]:
+    """One passage, cut where its citations begin and end."""
+    text, start = citations[0].passage, citations[0].passage_start
     at = 0
-    for citation in sorted(cited, key=lambda citation: citation.start):
+    if start:
+        yield Piece(text="… ", cited=False)
+    for citation in sorted(citations, key=lambda citation: citation.start):
         yield Piece(text=text[at : citation.start - start], cited=False)
         yield Piece(text=text[citation.start - start : citation.end - start], cited=True)
         at = citation.end - start
