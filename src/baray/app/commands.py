@@ -161,39 +161,48 @@ def _filtered(name: str, text: str, *, fold: bool) -> Any:  # noqa: ANN401 - a J
 
 
 def _detach(home: Path, clock: Clock, arguments: list[str]) -> int:
-    """Start `baray up` behind, and wait until it answers or dies."""
+    """Start `baray up` behind and wait until it answers.
+
+    A server that runs already, or that another command is starting at this moment, will do.
+    """
     layout = Layout(home)
     layout.make()
-    if _locked(layout):
-        raise Refused(
-            "home_in_use",
-            f"The home {home} is running already.",
-            fix="Use it as it is, or stop it: baray down",
-            status=409,
-        )
-    layout.endpoint.unlink(missing_ok=True)
-    argv = [sys.executable, "-m", "baray", "up", "--home", str(home), *arguments]
-    with (layout.logs / "up.log").open("wb") as log:
-        process = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-            env=child_environment(),
-            cwd="/",
-        )
-    if not _wait_for(lambda: layout.endpoint.exists() or process.poll() is not None, clock, START_SECONDS):
-        process.terminate()
+    process = None
+    if not _locked(layout):
+        argv = [sys.executable, "-m", "baray", "up", "--home", str(home), *arguments]
+        with (layout.logs / "up.log").open("wb") as log:
+            process = subprocess.Popen(
+                argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                env=child_environment(),
+                cwd="/",
+            )
+
+    def lost() -> bool:
+        return process is not None and process.poll() is not None and not _locked(layout)
+
+    if not _wait_for(lambda: _running(layout, process) or lost(), clock, START_SECONDS):
+        if process is not None:
+            process.terminate()
         raise Fault("not_started", f"The server did not answer within {START_SECONDS:.0f} s.", fix=f"See {layout.logs}")
-    if process.poll() is not None and not layout.endpoint.exists():
+    endpoint = _running(layout, process)
+    if endpoint is None:
         raise Fault(
             "not_started", (layout.logs / "up.log").read_text(errors="replace").strip() or "The server ended at once."
         )
-    endpoint = read_json(layout.endpoint)
-    assert endpoint is not None
     _announce(endpoint, home)
     return 0
+
+
+def _running(layout: Layout, ours: subprocess.Popen[bytes] | None) -> dict[str, Any] | None:
+    """The endpoint of the tree that holds the home: ours while it lives, else the one that took the lock before it."""
+    endpoint = read_json(layout.endpoint)
+    if endpoint is None or (ours is not None and ours.poll() is None and endpoint["pid"] != ours.pid):
+        return None
+    return endpoint if _locked(layout) else None
 
 
 def _announce(endpoint: dict[str, Any], home: Path) -> None:

@@ -125,7 +125,7 @@ class Embedded:
                 return endpoint
             # Another client's `up` may have won the home's lock: ours then fails, and theirs will answer soon.
             if process.poll() not in {None, 0}:
-                return self._wait(3.0)
+                return self._wait(RETURN_LIMIT_SECONDS)
             self._timing.sleep(0.02)
         process.kill()
         process.wait()
