@@ -114,6 +114,20 @@ def test_a_transaction_that_ended_under_an_action_is_a_lost_group(store):
     assert keys(store) == [*kept, "c"]
 
 
+def test_a_commit_that_fails_and_leaves_its_transaction_open_is_ended(store):
+    def orphan(tx):
+        tx.hot("PRAGMA defer_foreign_keys = ON")
+        tx.hot("INSERT INTO member (project_id, actor_id, role) VALUES ('p_none', 'u_none', 'owner')")
+
+    store.write(put("before"))
+    with held(store):
+        waiting = [store.submit(put("a")), store.submit(orphan)]
+    assert [future.exception(LIMIT_SECONDS).code for future in waiting] == ["not_stored"] * 2
+    assert "FOREIGN KEY" in waiting[0].exception(0).message
+    assert store.write(put("after")) == 1
+    assert keys(store) == entries(store) == ["before", "after"]
+
+
 def test_a_full_disk_for_real_loses_nothing_that_was_acknowledged(tmp_path, need, missing):
     disk = tmp_path / "disk"
     disk.mkdir()
