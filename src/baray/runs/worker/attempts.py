@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import py_compile
 import select
@@ -36,6 +37,7 @@ from baray.runs.sandbox import (
 )
 from baray.runs.supervisor import boot_id, process_start
 
+_LOG = logging.getLogger("baray.worker")
 _SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 _MIN_FREE_SHARE = 0.05  # of the disk is kept for the platform
 _LEFTOVER_SECONDS = 5.0
@@ -155,6 +157,7 @@ class Machine:
         """Control has taken the result: only what people read stays."""
         for name in ("work", "out", "in"):
             shutil.rmtree(held.folder / name, ignore_errors=True)
+        _remove_groups(held)
         (self.journal / f"{held.attempt_id}.json").unlink(missing_ok=True)
 
     def _limits(self, grant: LeaseGrant) -> Limits:
@@ -252,9 +255,17 @@ def kill_leftovers(held: Held) -> None:
         if time.monotonic() > deadline:
             raise Fault("not_killed", f"Processes {found} of {held.attempt_id} do not end.", fix="Restart the machine.")
         time.sleep(0.005)
+    _remove_groups(held)
+
+
+def _remove_groups(held: Held) -> None:
+    """The supervisor removes its groups; one that was busy in that moment, or whose supervisor was killed, is ours."""
     for folder in held.cgroups:
         if Path(folder).is_dir():
-            Path(folder).rmdir()
+            try:
+                Path(folder).rmdir()
+            except OSError as error:
+                _LOG.warning("the group %s stays: %s", folder, error)
 
 
 def _leftovers(held: Held, state: dict[str, Any]) -> list[int]:
