@@ -26,7 +26,9 @@ class Web:
     router: str
     token: str
 
-    def ask(self, method: str, path: str, body: bytes | None = None, *, to: str = "", **headers: str) -> tuple[int, Any, bytes]:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, *, to: str = "", **headers: str
+    ) -> tuple[int, Any, bytes]:
         address = urlsplit(to or self.url)
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
@@ -38,7 +40,11 @@ class Web:
     def api(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
         data = None if body is None else json.dumps(body).encode()
         status, _, answer = self.ask(
-            method, f"/api/v1/{path}", data, Authorization=f"Bearer {token or self.token}", Content_Type="application/json"
+            method,
+            f"/api/v1/{path}",
+            data,
+            Authorization=f"Bearer {token or self.token}",
+            Content_Type="application/json",
         )
         return status, json.loads(answer)
 
@@ -89,7 +95,12 @@ def test_every_page_is_whole_small_and_asks_no_other_host(web):
     cookie = session(web)
     run = web.api("GET", "runs")[1]["items"][0]["id"]
     paths = ["/", "/datasets", "/datasets/one-window", "/runs", f"/runs/{run}", "/models", "/models/letters-router"]
-    paths += ["/desks", "/desks/one-window?q=" + quote("តើម៉ោងធ្វើការប៉ុន្មាន?"), "/lineage?ref=service:one-window", "/ledger"]
+    paths += [
+        "/desks",
+        "/desks/one-window?q=" + quote("តើម៉ោងធ្វើការប៉ុន្មាន?"),
+        "/lineage?ref=service:one-window",
+        "/ledger",
+    ]
     for path in [*paths, *[path + ("&" if "?" in path else "?") + "lang=km" for path in paths]]:
         status, headers, page = web.ask("GET", path, Cookie=cookie, Accept="text/html")
         assert status == 200, (path, page[:400])
@@ -106,7 +117,9 @@ def test_without_credentials_only_health_sign_in_and_the_heads_are_open(web):
     for path, operations in document["paths"].items():
         for method in operations:
             asked = re.sub(r"\{[^}]*\}", "x", path)
-            status, _, _ = web.ask(method.upper(), asked, b"{}" if method != "get" else None, Content_Type="application/json")
+            status, _, _ = web.ask(
+                method.upper(), asked, b"{}" if method != "get" else None, Content_Type="application/json"
+            )
             if status != 401:
                 open_paths.add(path)
     assert open_paths == {"/healthz", "/readyz", "/ledger/{path}"}
@@ -141,7 +154,17 @@ def test_errors_are_problem_details_with_a_fix(web):
 def test_an_internal_document_never_reaches_the_public(web, viewer):
     """Not in lists, counts, search, answers, citations or errors."""
     seen = []
-    for path in ("datasets", "indexes", "sources", "runs", "models", "services", "services/one-window", "usage", "status"):
+    for path in (
+        "datasets",
+        "indexes",
+        "sources",
+        "runs",
+        "models",
+        "services",
+        "services/one-window",
+        "usage",
+        "status",
+    ):
         status, found = web.api("GET", path, token=viewer)
         assert status == 200, path
         seen.append(json.dumps(found, ensure_ascii=False))
@@ -155,7 +178,9 @@ def test_an_internal_document_never_reaches_the_public(web, viewer):
     question = "តើកូនសោបម្រុងរបស់ទូដែករក្សាទុកនៅឯណា?"
     body = json.dumps({"model": "one-window", "question": question}).encode()
     for headers in ({}, {"Authorization": f"Bearer {viewer}"}):
-        status, _, answer = web.ask("POST", "/v1/answers", body, to=web.router, Content_Type="application/json", **headers)
+        status, _, answer = web.ask(
+            "POST", "/v1/answers", body, to=web.router, Content_Type="application/json", **headers
+        )
         assert status == 200
         assert json.loads(answer)["outcome"] == "out-of-scope"
         seen.append(answer.decode())
@@ -215,7 +240,9 @@ def test_a_revoked_token_is_dead_at_once_on_both_planes(web):
 
     def router_status() -> int:
         bearer = f"Bearer {made['token']}"
-        return web.ask("POST", "/v1/answers", body, to=web.router, Authorization=bearer, Content_Type="application/json")[0]
+        return web.ask(
+            "POST", "/v1/answers", body, to=web.router, Authorization=bearer, Content_Type="application/json"
+        )[0]
 
     wait_for(lambda: router_status() == 200, 5)
     assert web.api("DELETE", f"tokens/{made['id']}")[0] == 200

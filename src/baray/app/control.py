@@ -118,7 +118,7 @@ class Control:
     def close(self) -> None:
         """Take the last receipts and close the database."""
         self.stopping.set()
-        self.bell.ring()
+        self.bell.close()
         self.ingest()
         self.site.store.close()
 
@@ -181,7 +181,7 @@ async def _serve(control: Control, listener: socket.socket) -> None:
             public.should_exit = True
         await asyncio.sleep(0.1)
     control.stopping.set()
-    control.bell.ring()
+    control.bell.close()
     workers.should_exit = True
     await asyncio.gather(main, side)
 
