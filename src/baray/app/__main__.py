@@ -22,6 +22,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--slots", type=int, default=1)
     parser.add_argument("--idle-exit", type=float, default=0.0)
+    parser.add_argument("--utc-offset", type=int, default=420)
     parser.add_argument("--behind-proxy", action="store_true")
     arguments = parser.parse_args()
     os.umask(0o077)  # what a home's processes write is theirs alone, unless a line says otherwise

@@ -6,6 +6,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from baray.core import Refused
+
 SYSTEM_USER = "baray"
 
 
@@ -26,6 +28,10 @@ SETTINGS = (
     Setting(name="BARAY_SERVER", help="Address of a server to use instead of the embedded one of BARAY_HOME."),
     Setting(name="BARAY_TOKEN", help="Token for BARAY_SERVER."),
     Setting(name="BARAY_LANG", help="Language of help and errors: km or en; default en."),
+    Setting(
+        name="BARAY_UTC_OFFSET",
+        help="Local time minus UTC in minutes: a document's last day ends at local midnight; default 420 (Cambodia).",
+    ),
     Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
 )
 
@@ -38,14 +44,19 @@ class Settings:
     """Directory of the home."""
     slots: int
     """Attempts that run at once on this machine, at least 1."""
+    utc_offset_minutes: int
+    """Local time minus UTC."""
 
 
 def read_settings(home: Path | None = None) -> Settings:
     """Settings from the environment; `home` given on the command line wins."""
     default = Path("/var/lib/baray") if os.geteuid() == 0 else Path.home() / ".local/share/baray"
     chosen = home or Path(os.environ.get("BARAY_HOME") or default)
-    slots = os.environ.get("BARAY_SLOTS") or str(os.cpu_count() or 1)
-    return Settings(home=chosen.absolute(), slots=max(1, int(slots)) if slots.isdigit() else 1)
+    return Settings(
+        home=chosen.absolute(),
+        slots=max(1, _whole_number("BARAY_SLOTS", os.cpu_count() or 1)),
+        utc_offset_minutes=_whole_number("BARAY_UTC_OFFSET", 420),
+    )
 
 
 def child_environment() -> dict[str, str]:
@@ -63,3 +74,13 @@ def child_environment() -> dict[str, str]:
         "SSL_CERT_FILE",
     }
     return {name: value for name, value in os.environ.items() if name in kept}
+
+
+def _whole_number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    try:
+        return int(text)
+    except ValueError as error:
+        raise Refused(
+            "bad_setting", f"{name} is '{text}', not a whole number.", fix=f"Unset it, or write {name}={default}."
+        ) from error

@@ -96,6 +96,7 @@ class Tree:
             self._run_once(["migrate", "--home", str(self.layout.home)])
             self._give_home()
             options = self._options
+            offset = ["--utc-offset", str(self._settings.utc_offset_minutes)]
             control = [
                 "--host",
                 options.host,
@@ -106,7 +107,7 @@ class Tree:
             ]
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")
-            self._start("router", ["--host", options.host, "--port", str(options.router_port)], self.user)
+            self._start("router", ["--host", options.host, "--port", str(options.router_port), *offset], self.user)
             self._start("worker", ["--slots", str(self._settings.slots)], None)
             router = self._await("run/router.json")
             ready(self._write_endpoint(found, router))
