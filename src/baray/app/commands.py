@@ -31,9 +31,9 @@ def up(
 ) -> int:
     """Run a home's server, in the foreground or behind; prints its address."""
     clock = SystemClock()
+    settings = read_settings(home)
     if detach:
         return _detach(home, clock, [f"--idle-exit={idle_exit_seconds or 0:.0f}", *_arguments(options)])
-    settings = read_settings(home)
     tree = Tree(settings, UpOptions(idle_exit_seconds=idle_exit_seconds or 0.0, **options), clock)
 
     def ready(endpoint: dict[str, Any]) -> None:
