@@ -72,7 +72,9 @@ def child_environment() -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE",
         "VIRTUAL_ENV",
         "SSL_CERT_FILE",
-    , "BARAY_SLOTS", "BARAY_UTC_OFFSET"}
+        "BARAY_SLOTS",
+        "BARAY_UTC_OFFSET",
+    }
     return {name: value for name, value in os.environ.items() if name in kept}
 
 
