@@ -106,6 +106,39 @@ def test_the_copy_before_a_migration_holds_what_lies_in_the_log(database, tmp_pa
     assert revision_of(copy) == schema.REVISION
 
 
+def test_a_home_of_the_first_revision_keeps_its_people_and_tokens(tmp_path):
+    path = tmp_path / "baray.db"
+    environment = importlib.import_module("baray.store.migrate")
+    script = importlib.import_module("alembic.script").ScriptDirectory(
+        environment.__file__.replace("migrate.py", "migrations")
+    )
+    first = script.get_revision("0001").module
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        context = importlib.import_module("alembic.runtime.migration").MigrationContext.configure(connection)
+        with importlib.import_module("alembic.operations").Operations.context(context):
+            first.upgrade()
+    engine.dispose()
+    change(
+        path,
+        "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)",
+        "INSERT INTO alembic_version VALUES ('0001')",
+        "INSERT INTO project VALUES ('p', 'main', 'Main', 'internal', 1)",
+        "INSERT INTO actor VALUES ('u', 'operator', 'person', 'operator', 'secret', 1, NULL)",
+        "INSERT INTO actor VALUES ('v', 'dara', 'person', 'dara', 'internal', 1, NULL)",
+        "INSERT INTO member VALUES ('p', 'v', 'manager')",
+        "INSERT INTO token VALUES ('k', 'v', 'h', 'pat', NULL, 'n', '[]', 1, 2, NULL, NULL, NULL)",
+    )
+    assert migrate(path, tmp_path / "before.db") == schema.REVISION
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("SELECT site_role FROM actor ORDER BY name DESC").fetchall() == [
+            ("operator",),
+            (None,),
+        ]
+        assert connection.execute("SELECT role FROM member").fetchall() == [("steward",)]
+        assert connection.execute("SELECT scopes FROM token").fetchall() == [('["admin","ask","read","run"]',)]
+
+
 def test_a_copy_never_overwrites_a_file(database, tmp_path):
     copy = tmp_path / "before.db"
     copy.write_text("somebody's")

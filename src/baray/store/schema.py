@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 
 metadata = MetaData(
     naming_convention={
@@ -93,6 +93,7 @@ actor = Table(
     _text("clearance"),
     _time("created"),
     _time("disabled", null=True),
+    _text("site_role", null=True),
 )
 member = Table(
     "member",
@@ -117,6 +118,25 @@ token = Table(
     _time("last_used", null=True),
     _time("revoked", null=True),
     _id("run_id", null=True),
+    _text("max_label", null=True),
+    _text("way", null=True),
+    _text("agent", null=True),
+    _time("proved", null=True),
+    Index(None, "actor_id"),
+)
+credential = Table(
+    "credential",
+    metadata,
+    _id("id", key=True),
+    _id("actor_id", to="actor.id"),
+    _text("kind"),
+    _text("name"),
+    _text("lookup", null=True, unique=True),
+    _text("data"),
+    _number("counter", default="0"),
+    _time("created"),
+    _time("last_used", null=True),
+    Index(None, "actor_id", "kind"),
 )
 
 # What there is.
