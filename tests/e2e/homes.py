@@ -70,6 +70,20 @@ class Home:
             return False
         return b"supervisor.py" in line and str(self.path).encode() in line
 
+    def processes(self) -> list[str]:
+        """Command lines of every live process that names this home, and of what works inside it."""
+        found = []
+        for process in Path("/proc").iterdir():
+            if process.name.isdigit() and int(process.name) != os.getpid():
+                try:
+                    line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    place = str((process / "cwd").readlink())
+                except OSError:
+                    continue
+                if str(self.path) in line or place.startswith(str(self.path)):
+                    found.append(line)
+        return found
+
     def stop(self) -> None:
         """Stop the server and wait until nothing of it runs."""
         self.run("down")
