@@ -134,7 +134,7 @@ def _gpu() -> dict[str, str]:
 
 def _parts() -> dict[str, str]:
     missing = [
-        name for name in ("polars", "pyarrow", "sklearn", "safetensors") if importlib.util.find_spec(name) is None
+        name for name in ("polars", "pyarrow", "pypdfium2", "sklearn") if importlib.util.find_spec(name) is None
     ]
     found = "all here" if not missing else f"missing {', '.join(missing)}"
     return _row(

@@ -237,13 +237,14 @@ def _drop_to(layout: Layout) -> str | None:
     script = "import os, sys, baray.core; os.stat(sys.argv[1])"
     os.chown(layout.home, record.pw_uid, record.pw_gid)
     argv = [sys.executable, "-c", script, str(layout.lock)]
-    tried = subprocess.run(
-        argv, capture_output=True, check=False, env=child_environment(), cwd="/", **_identity(SYSTEM_USER)
-    )
-    if tried.returncode == 0:
-        return SYSTEM_USER
-    os.chown(layout.home, 0, 0)
-    return None
+    try:
+        subprocess.run(
+            argv, capture_output=True, check=True, env=child_environment(), cwd="/", **_identity(SYSTEM_USER)
+        )
+    except (OSError, subprocess.CalledProcessError):  # it cannot even start our Python, or not see the home
+        os.chown(layout.home, 0, 0)
+        return None
+    return SYSTEM_USER
 
 
 def _identity(user: str | None) -> dict[str, Any]:
