@@ -14,7 +14,7 @@ def main() -> int:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # Khmer goes through whatever the locale says
             stream.reconfigure(encoding="utf-8", errors="backslashreplace" if stream is not sys.stdin else "replace")
-    settings = read_settings(os.environ, is_root=os.geteuid() == 0)  # noqa: TID251 - the client's one look at it
+    settings = read_settings(os.environ, is_root=os.geteuid() == 0, program=sys.argv[0])  # noqa: TID251 - the client's one look at it
     return run_command(sys.argv[1:], settings, out=sys.stdout, err=sys.stderr, timing=Timing())
 
 

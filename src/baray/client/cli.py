@@ -68,7 +68,7 @@ class Cli:
 
     def command(self, text: str) -> str:
         """A command to propose, `baray text`, that reaches the same home."""
-        return f"baray {text}" + (f" --home {self.settings.home}" if self.settings.home_given else "")
+        return f"{self.settings.program} {text}" + (f" --home {self.settings.home}" if self.settings.home_given else "")
 
     def close(self) -> None:
         """Close the connection, if one was opened."""

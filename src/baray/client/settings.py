@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import which
 
 LANGUAGES = ("en", "km")
 
@@ -27,12 +28,14 @@ class ClientSettings:
     """BARAY_INSTALL_SECONDS: how long set-up took, told by `scripts/demo`."""
     colour: bool = True
     """False when NO_COLOR is set."""
+    program: str = "baray"
+    """How this command is called on this machine, for commands that are proposed."""
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
     """The whole environment, handed on to a server that is started."""
 
 
-def read_settings(environ: Mapping[str, str], *, is_root: bool) -> ClientSettings:
-    """Settings from `environ`; `is_root` chooses the default home."""
+def read_settings(environ: Mapping[str, str], *, is_root: bool, program: str = "baray") -> ClientSettings:
+    """Settings from `environ`; `is_root` chooses the default home, `program` is how the command was called."""
     return ClientSettings(
         server=environ.get("BARAY_SERVER", "").rstrip("/"),
         token=environ.get("BARAY_TOKEN", ""),
@@ -40,8 +43,17 @@ def read_settings(environ: Mapping[str, str], *, is_root: bool) -> ClientSetting
         language=_language(environ),
         install_seconds=_seconds(environ.get("BARAY_INSTALL_SECONDS", "")),
         colour="NO_COLOR" not in environ,
+        program=_on_path(program, environ.get("PATH", "")),
         environ=environ,
     )
+
+
+def _on_path(program: str, path: str) -> str:
+    """`baray` where the shell finds it, else the path by which it was called."""
+    if which("baray", path=path) or Path(program).name != "baray":
+        return "baray"
+    place = Path(program).absolute()
+    return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
 
 
 def _default_home(environ: Mapping[str, str], *, is_root: bool) -> Path:
