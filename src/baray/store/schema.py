@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 
 metadata = MetaData(
     naming_convention={
@@ -248,6 +248,13 @@ attempt = Table(
     _text("sandbox", null=True),
     Index(None, "run_id"),
     Index(None, "state", "lease_expires"),
+)
+provenance = Table(
+    "provenance",
+    metadata,
+    _id("run_id", key=True, to="run.id"),
+    _text("digest"),
+    _text("envelope"),
 )
 
 # What answers.
