@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing
+from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing, Unreachable
 from baray.client.sdk.upload import Gathered, LocalFile, gather
 from baray.core import Ref, Refused, parse_ref
 
@@ -38,6 +38,7 @@ class Client:
         find = server if not isinstance(server, str) else (lambda: endpoint or Endpoint(url=""))
         self._timing = timing or Timing()
         self._project = project
+        self._patience_seconds = patience_seconds
         self._http = Http(find, timing=self._timing, patience_seconds=patience_seconds, language=language)
 
     def __enter__(self) -> Self:
@@ -227,14 +228,21 @@ class Client:
         return self.post("services", body | (page or {}), repeatable=True)
 
     def await_served(self, name: str, *, limit_seconds: float = 5.0) -> None:
-        """Wait until the router, which reads its routes a moment after control wrote them, knows the Service `name`."""
+        """Wait until the router, which reads its routes a moment after control wrote them, knows the Service `name`.
+
+        A router that cannot be reached is being started again: it is waited for as long as the client's patience goes.
+        """
         endpoint = Endpoint(url=str(self.status().get("router_url") or ""), token=self.endpoint.token)
         router = Http(lambda: endpoint, timing=self._timing)
-        end = self._timing.clock.monotonic() + limit_seconds
-        wanted = {name, f"{self._project}/{name}"}
-        while endpoint.url and self._timing.clock.monotonic() < end:
-            known = router.json(Request(method="GET", path="/v1/models", repeatable=True))
-            if wanted & {one["id"] for one in known["data"]}:
+        start = self._timing.clock.monotonic()
+        limit = limit_seconds
+        while endpoint.url and self._timing.clock.monotonic() - start < limit:
+            try:
+                known = router.json(Request(method="GET", path="/v1/models", repeatable=True))
+            except Unreachable:
+                limit = max(limit_seconds, self._patience_seconds)
+                continue
+            if {name, f"{self._project}/{name}"} & {one["id"] for one in known["data"]}:
                 break
             self._timing.sleep(0.03)
         router.close()
