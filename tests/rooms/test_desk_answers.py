@@ -152,6 +152,66 @@ def test_the_same_question_gets_the_same_answer(tmp_path: Path, index: Index) ->
         assert ask(open_index(tmp_path / "again"), question) == ask(index, question)
 
 
+GUIDE = row(
+    "guide.docx",
+    "How do I book the hall?\n\nThe hall is booked at counter 3, at least 5 days before.\n\n"
+    "Booking the hall with the form\n1. Fill in form H-2.\n2. Hand it in at counter 3.\n3. Pay the deposit.\n\n"
+    "For example, a choir booked the hall in March.\nHall booking rules",
+    title="Booking the hall",
+)
+SHARED = [
+    row(
+        f"page-{number}.pdf",
+        f"Handbook of offices\nContents\nRule {number}\nThe {name} is kept for {number + 4} years in room {number}.\n"
+        f"Handbook, help contents\nTitle is: Rule {number}",
+        title=f"Rule {number}",
+    )
+    for number, name in enumerate(
+        ("register of boats", "list of stalls", "book of guests", "map of wells", "roll of voters")
+    )
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "holds"),
+    [
+        ("Where is the hall booked?", "counter 3"),
+        ("How many days before must the hall be booked?", "at least 5 days before"),
+        ("How do I book the hall with the form?", "1. Fill in form H-2."),
+    ],
+)
+def test_titles_own_questions_and_asides_are_not_quoted(tmp_path: Path, question: str, holds: str) -> None:
+    write_index(tmp_path, [GUIDE, *ALL])
+    said = ask(open_index(tmp_path), question)
+    assert (said.outcome, said.found[0].document) == ("answered", "guide.docx")
+    assert holds in said.answer
+    quoted = {citation.text for citation in said.citations}
+    assert quoted.isdisjoint({"How do I book the hall?", "Hall booking rules", "Booking the hall with the form"})
+    assert "choir" not in said.answer
+
+
+def test_steps_are_quoted_together(tmp_path: Path) -> None:
+    write_index(tmp_path, [GUIDE, *ALL])
+    said = ask(open_index(tmp_path), "How do I book the hall with the form?")
+    assert said.answer == "1. Fill in form H-2.\n2. Hand it in at counter 3.\n3. Pay the deposit."
+
+
+def test_what_every_page_carries_is_not_quoted(tmp_path: Path) -> None:
+    write_index(tmp_path, SHARED)
+    index = open_index(tmp_path)
+    said = ask(index, "How long is the book of guests kept?")
+    assert said.answer == "The book of guests is kept for 6 years in room 2."
+    assert ask(index, "Where are the contents of the handbook?").outcome == "out-of-scope"
+
+
+def test_other_forms_of_a_verb_are_the_same_word(tmp_path: Path) -> None:
+    write_index(
+        tmp_path, [*SHARED, row("seal.txt", "The steel seal\n\nThe clerk keeps the steel seal in the safe of room 9.")]
+    )
+    said = ask(open_index(tmp_path), "Where is the steel seal kept?")
+    assert (said.outcome, said.found[0].document) == ("answered", "seal.txt")
+
+
 def result(answer_in: list[str] | None, outcome: str, *found: str, spoken: str = "en", ms: float = 1.0) -> Any:
     asked = {"question": "?", "language": spoken, "answer_in": answer_in}
     return asked, {"outcome": outcome, "found": [{"document": name} for name in found]}, ms

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from baray.core import Fault, Refused, digest_bytes
+from baray.core import Fault, Refused, canonical_json, digest_bytes, digest_json
 from baray.text import DocumentRow, Index, open_index, write_index
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "text"
@@ -173,3 +173,81 @@ def test_long_documents_about_much_lose_to_short_ones_about_this(tmp_path: Path)
     assert (
         open_index(tmp_path).search("fee of a land title transfer", labels={"public"}, today=TODAY)[0].path == LAND.path
     )
+
+
+def test_an_index_of_other_term_rules_is_refused(tmp_path: Path) -> None:
+    write_index(tmp_path, ALL)
+    manifest = json.loads((tmp_path / "index.json").read_bytes())
+    manifest = {name: value for name, value in manifest.items() if name != "check"} | {"terms": manifest["terms"] - 1}
+    (tmp_path / "index.json").write_bytes(canonical_json(manifest | {"check": digest_json(manifest)}))
+    with pytest.raises(Refused, match=f"terms {manifest['terms']}") as caught:
+        open_index(tmp_path)
+    assert caught.value.code == "index_format"
+
+
+def printed(number: int, title: str, text: str) -> DocumentRow:
+    """A page as a browser prints it, with a bar of links above and a footer below."""
+    footer = f"Debug information:\nThis page is: /text/p{number}.xhp\nTitle is: {title}"
+    page = f"Handbook 7.4\nModule\nContents\n{title}\n{text}\n{footer}"
+    return DocumentRow(
+        id=f"doc_{number}", path=f"p{number}.html", text=page, label="public", title=title, language="en"
+    )
+
+
+PAGES = [
+    printed(
+        0,
+        "Debug mode",
+        "To see what went wrong, start the program with the switch for diagnosis, and read its protocol.",
+    ),
+    *(
+        printed(number, f"Dish {number}", f"Boil dish {number} for {number + 3} minutes.\nServing\nServe it hot.")
+        for number in range(1, 6)
+    ),
+]
+
+
+def test_lines_of_the_page_are_no_matter_of_the_document(tmp_path: Path) -> None:
+    write_index(tmp_path, PAGES)
+    index = open_index(tmp_path)
+    hits = index.search("debug module contents", labels={"public"}, today=TODAY)
+    assert [hit.path for hit in hits] == ["p0.html"]
+    lines = [hits[0].text[start:end] for start, end in hits[0].page_lines]
+    assert lines == [
+        "Handbook 7.4",
+        "Module",
+        "Contents",
+        "Debug information:",
+        "This page is: /text/p0.xhp",
+        "Title is: Debug mode",
+    ]
+    serving = index.search("serving", labels={"public"}, today=TODAY)
+    assert len(serving) == 5, "a heading that repeats inside is matter"
+
+
+def test_copies_of_one_document_keep_their_lines(tmp_path: Path) -> None:
+    write_index(tmp_path, [replace(HOME, id=f"doc_{number}", path=f"{number}.txt") for number in range(6)])
+    hits = open_index(tmp_path).search("លិខិតបញ្ជាក់ទីលំនៅ", labels={"public"}, today=TODAY, limit=9)
+    assert len(hits) == 6
+    assert not any(hit.page_lines for hit in hits)
+
+
+def test_a_title_with_the_words_loses_to_a_page_that_says_it(tmp_path: Path) -> None:
+    lure = DocumentRow(
+        id="a",
+        path="a.txt",
+        text="បោះពុម្ពលេខបន្ទាត់\n\nសូមមើលទំព័រផ្សេង។",
+        label="public",
+        title="បោះពុម្ពលេខបន្ទាត់",
+        language="km",
+    )
+    right = DocumentRow(
+        id="b",
+        path="b.txt",
+        text="ការកំណត់ផ្សេងៗ\n\nលេខបន្ទាត់ត្រូវបានបោះពុម្ពនៅរឹមទំព័រខាងឆ្វេង ជាមួយអត្ថបទ។ លេខបន្ទាត់អាចបោះពុម្ពរៀងរាល់ប្រាំបន្ទាត់។",
+        label="public",
+        language="km",
+    )
+    write_index(tmp_path, [lure, right])
+    hits = open_index(tmp_path).search("តើលេខបន្ទាត់ត្រូវបានបោះពុម្ពនៅរឹមទំព័រខាងណា?", labels={"public"}, today=TODAY)
+    assert hits[0].path == "b.txt"

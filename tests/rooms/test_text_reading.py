@@ -102,6 +102,13 @@ def test_amounts_dates_and_serials_stay(text: str) -> None:
         "permit permission permitted",
         "organise organisation organize",
         "residence resident",
+        "keep kept keeping",
+        "send sent sends",
+        "write wrote written writing",
+        "choose chose chosen choosing",
+        "hide hidden",
+        "eat ate eaten",
+        "colour color coloured",
     ],
 )
 def test_word_forms_meet_in_one_term(forms: str) -> None:
@@ -132,3 +139,22 @@ def test_questions_are_read() -> None:
     assert not set(terms("ប៉ុន្មាន")) & content
     papers = read_question("What documents do I need for a permit?")
     assert "papers" in [intent.name for intent in papers.intents]
+
+
+@pytest.mark.parametrize(
+    ("question", "intents"),
+    [
+        ("How do I split a cell?", ["how"]),
+        ("How often is the well tested?", ["number"]),
+        ("Which key closes the window?", ["key"]),
+        ("What is a fixed field?", ["meaning"]),
+        ("Which keys open all the fields of a document?", ["key"]),
+        ("How do I pay the fee?", ["fee"]),
+        ("What happens when I save a file?", []),
+        ("បង់យឺត ត្រូវបង់បន្ថែមប៉ុន្មាន?", ["fee"]),
+        ("តើតំណខ្ពស់ជាអ្វី?", ["meaning"]),
+        ("តើបញ្ចូលសន្លឹកយ៉ាងដូចម្តេច?", ["how"]),
+    ],
+)
+def test_questions_are_read_for_what_they_ask(question: str, intents: list[str]) -> None:
+    assert [intent.name for intent in read_question(question).intents] == intents

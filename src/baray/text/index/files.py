@@ -1,7 +1,7 @@
 """The Index format: `index.json` and one segment file per label; written by `write_index`, opened by `open_index`.
 
-`index.json` is canonical JSON `{"check","digest","format":1,"segments":[{"digest","documents","file","label","rows",
-"spans"}],"terms":1}`: `digest` identifies the Index by rows, spans and settings, never by file bytes; `check` is the
+`index.json` is canonical JSON `{"check","digest","format":2,"segments":[{"digest","documents","file","label","rows",
+"spans"}],"terms":2}`: `digest` identifies the Index by rows, spans and settings, never by file bytes; `check` is the
 digest of all other members, so that a changed byte shows.
 """
 
@@ -19,7 +19,7 @@ from baray.text.index.search import Index
 from baray.text.index.segment import DocumentRow, damaged, encode_segment
 from baray.text.index.terms import TERMS_VERSION
 
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "index.json"
 
 

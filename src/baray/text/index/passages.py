@@ -55,6 +55,8 @@ def lead(text: str) -> str:
     """The short lines that a document begins with: letterhead and title."""
     lines: list[str] = []
     for line in text[:_LEAD_CHARACTERS].split("\n"):
+        if not line.strip():
+            continue
         if len(line) > _MAX_HEADING or line.rstrip().endswith(_TERMINAL):
             break
         lines.append(line)

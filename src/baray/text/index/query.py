@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from baray.text.index.concepts import concepts_in
+from baray.text.index.layout import STEP
 from baray.text.index.stem import stem
 from baray.text.index.terms import STOP_WORDS, is_khmer, search_form, terms, token_terms, tokens, trigrams
 from baray.text.language import language
@@ -21,16 +22,20 @@ _REPEATED = 0.2
 
 # Phrases that questions are made of; their trigrams count as asking words wherever they stand.
 _ASKING_KM = """
-តើខ្ញុំត្រូវ តើយើងត្រូវ តើគេ តើអ្វី តើអ្វីខ្លះ តើនៅ តើមាន តើការ តើត្រូវ តើអាច តើធ្វើ តើ អ្វីខ្លះ អ្វីទៅ
+តើខ្ញុំត្រូវ តើខ្ញុំអាច តើយើងត្រូវ តើគេ តើអ្វី តើអ្វីខ្លះ តើនៅ តើមាន តើការ តើត្រូវ តើអាច តើធ្វើ តើ អ្វីខ្លះ អ្វីទៅ
 ជាអ្វី ដូចម្តេច ដូចម្ដេច យ៉ាងណា យ៉ាងដូចម្តេច ដោយរបៀបណា របៀបណា តាមរបៀបណា នៅឯណា នៅទីណា ទីណា នៅកន្លែងណា
 កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា ម៉ោងប៉ុន្មាន អ្នកណា នរណា
 ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់
 ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
+យ៉ាងម៉េច ម៉េច ធ្វើម៉េច បែបណា តាមវិធីណា វិធីណា ដោយវិធីណា យ៉ាងណាខ្លះ ញឹកញាប់ប៉ុណ្ណា ប៉ុន្មានដង ប៉ុន្មាននាក់ ញឹកញាប់
+ជាញឹកញាប់ មើល ឃើញ ប្រាប់ សួរ ដឹង ធ្វើអ្វី ត្រូវធ្វើអ្វី តើខ្ញុំគួរ តើគួរ អាចបានទេ បានដែរឬទេ តើនេះ តើវា
 របស់ខ្ញុំ របស់ និង ឬ សម្រាប់ ថ្លៃ តម្លៃ អស់ ទៅណា ត្រូវទៅ ដែរ ត្រូវបង់ បង់លុយ បង់ប្រាក់
 """.split()
 _ASKING_EN = """
 cost pay much many long need require bring take give find see ask say mean use want
 age limit maximum minimum every document paper submit attach price charge
+often look happen show rid try kind sort exactly actually really possible way please help explain mean let anywhere
+somewhere always ever never again still already whether instead else
 """.split()
 
 # Words of any matter: a question and its paper rarely choose the same ones, so that one more or less tells little.
@@ -60,7 +65,7 @@ class Intent:
     """A kind of question, and how documents speak of its answer."""
 
     name: str
-    """fee, duration, hours, place, papers, deadline, age or who."""
+    """fee, duration, hours, place, papers, deadline, age or who; key, how, number or meaning."""
     asked: re.Pattern[str]
     """Found in the search form of such a question."""
     said: tuple[str, ...]
@@ -76,8 +81,8 @@ def _intent(name: str, asked: str, said: str, said_pattern: str) -> Intent:
 INTENTS = (
     _intent(
         "fee",
-        r"\bhow much\b|\bcosts?\b|\bfees?\b|\bprices?\b|\bcharge|\bpay\b|\bfree\b|\bexpensive|ថ្លៃ|តម្លៃ"
-        r"|កម្រៃ|អស់ប៉ុន្មាន|បង់ប្រាក់|បង់លុយ|អស់លុយ|លុយប៉ុន្មាន|ប្រាក់ប៉ុន្មាន",
+        r"\bhow much\b|\bcosts?\b|\bfees?\b|\bprices?\b|\bcharge|\bpay\b|\bfree of\b|\bfor free\b|\bit free\b|\bexpensive|ថ្លៃ|តម្លៃ"
+        r"|កម្រៃ|អស់ប៉ុន្មាន|បង់ប្រាក់|បង់លុយ|អស់លុយ|បង់.{0,24}ប៉ុន្មាន|លុយប៉ុន្មាន|ប្រាក់ប៉ុន្មាន",
         "fee riel ថ្លៃសេវា កម្រៃសេវា រៀល",
         r"\d[\d.,]*\s*(?:riels?|khr|usd|dollars?|រៀល|ដុល្លារ)|៛|\$|free of charge|no fee|no charge"
         r"|ឥតគិតថ្លៃ|មិនគិតថ្លៃ",
@@ -94,7 +99,8 @@ INTENTS = (
     ),
     _intent(
         "hours",
-        r"\b(?:opening|office|working) (?:hours|times?|days)\b|\bwhat time\b|\bopen\b|\bclosed?\b"
+        r"\b(?:opening|office|working) (?:hours|times?|days)\b|\bwhat time\b"
+        r"|\bopen\b(?! (?:a|an|all|the|my|this|files?)\b)|\bclosed?\b"
         r"|ម៉ោងធ្វើការ|បើកម៉ោង|ម៉ោងប៉ុន្មាន|បើកទ្វារ|បើកធ្វើការ|បិទ",
         "open hours ម៉ោង បើក",
         r"\d\s*(?::\d\d)?\s*(?:a\.?m\b|p\.?m\b|o'clock)|\d:\d\d|ម៉ោង\s*\d|\d\s*ព្រឹក|monday|ចន្ទ",
@@ -108,7 +114,8 @@ INTENTS = (
     ),
     _intent(
         "papers",
-        r"\b(?:what|which)\b.*\b(?:documents?|papers?|bring|submit|attach|required?|needed|needs?)\b"
+        r"\b(?:what|which) (?:\w+ ){0,2}(?:documents?|papers?)\b"
+        r"|\b(?:what|which)\b.*\b(?:bring|submit|attach|required?|needed|needs?)\b"
         r"|\b(?:documents|papers)\b.*\b(?:need|require|bring)|ឯកសារអ្វី|ត្រូវការអ្វី|ត្រូវមានអ្វី|យកអ្វី|ភ្ជាប់អ្វី|ឯកសារណា"
         r"|ត្រូវការឯកសារ|លក្ខខណ្ឌអ្វី",
         "documents copy ឯកសារ ច្បាប់ចម្លង",
@@ -117,10 +124,17 @@ INTENTS = (
     ),
     _intent(
         "deadline",
-        r"\bwhen\b|\bdeadline\b|\bby what date\b|\bwithin how\b|\bexpire|\bvalid\b|\blate\b|ពេលណា|ថ្ងៃណា"
-        r"|ថ្ងៃទី|ផុតកំណត់|សុពលភាព|យឺត|ត្រឹមថ្ងៃ",
+        r"^\W*(?:by |until |since |from )?when\b"
+        r"|\bwhen (?:is|are|do|does|can|must|will|should|may)\b|\bdeadline\b"
+        r"|\bby what date\b|\bwithin how\b|\bexpire|\bvalid\b|ពេលណា|ថ្ងៃណា"
+        r"|ថ្ងៃទី|ផុតកំណត់|សុពលភាព|ត្រឹមថ្ងៃ",
         "before within days ថ្ងៃ មុន",
-        r"\d|\bbefore\b|\bwithin\b|\bmonday\b|មុនថ្ងៃ|ក្នុងរយៈពេល|ថ្ងៃទី",
+        r"\d\s*(?:(?:st|nd|rd|th|(?:working |calendar )?(?:days?|weeks?|months?|years?|hours?)|a\.?m|p\.?m)\b"
+        r"|ថ្ងៃ|ខែ|ឆ្នាំ|ម៉ោង)|\d:\d\d"
+        r"|\b(?:before|within|until|after|from \d|at \d|day)\b|(?:mon|tues|wednes|thurs|fri|satur|sun)day"
+        r"|\b(?:january|february|march|april|june|july|august|september|october|november|december)\b"
+        r"|មុនថ្ងៃ|ក្នុងរយៈពេល|ថ្ងៃទី|ម៉ោង|ថ្ងៃ(?:ចន្ទ|អង្គារ|ពុធ|ព្រហស្បតិ|សុក្រ|សៅរ៍|អាទិត្យ)|មករា|កុម្ភៈ|មីនា|មេសា|ឧសភា|មិថុនា|កក្កដា|សីហា"
+        r"|កញ្ញា|តុលា|វិច្ឆិកា|ធ្នូ|រាល់",
     ),
     _intent(
         "age",
@@ -134,6 +148,40 @@ INTENTS = (
         "applicant officer ប្រធាន អ្នក",
         r"\bchief\b|\bofficer\b|\bgovernor\b|\bhead\b|\bdirector\b|\bowner\b|\bparents?\b|ប្រធាន|អភិបាល"
         r"|មន្ត្រី|មេឃុំ|ម្ចាស់|ឪពុក|ម្តាយ|បុគ្គល",
+    ),
+)
+
+
+# Ways of asking that hold only where the question shows none of the above.
+GENERAL_INTENTS = (
+    _intent(
+        "key",
+        r"\b(?:keys?|keystrokes?|shortcuts?)\b|គ្រាប់ចុច",
+        "",
+        r"\bpress\b|\b(?:ctrl|shift|alt|enter|esc|del)\b|\bf\d|គ្រាប់ចុច|ចុច",
+    ),
+    _intent(
+        "how",
+        r"\bhow (?:do|can|could|should|to|may|must)\b|\bwhich (?:buttons?|command|menu)\b"
+        r"|\bwhat (?:do|must|should|can) i (?:press|click|choose)\b"
+        r"|\bwhat is the way\b|ដូចម្តេច|យ៉ាងណា|យ៉ាងម៉េច|ធ្វើម៉េច|ដោយរបៀប|តាមរបៀប|របៀបណា|វិធីណា|បែបណា",
+        "",
+        STEP + r"|\bby \w+ing\b|\b(?:press|click)(?:ing)?\b|^ដើម្បី.*(?:ចុច|ជ្រើស|បើក|សង្កត់)",
+    ),
+    _intent(
+        "number",
+        r"\bhow (?:many|much|big|far|heavy|large|high|often|early|wide|old|small|tall|deep)\b|ប៉ុន្មាន|ប៉ុណ្ណា",
+        "",
+        r"\d|\b(?:one|two|three|four|five|six|seven|eight|nine|ten|twelve|once|twice|each|every|whenever|only|all|percent|half)\b"
+        r"|មួយ|ពីរ|បី|បួន|ប្រាំ|រៀងរាល់|ភាគរយ",
+    ),
+    _intent(
+        "meaning",
+        r"^\W*what (?:is|are|does)\b|\bmeans?\b|\bwhat for\b|ជាអ្វី|អ្វីទៅ|មានន័យ|សម្រាប់អ្វី|ប្រើធ្វើអ្វី",
+        "",
+        r"^.{2,60}\b(?:is|are) (?:a|an|the|used)\b"
+        r"|\bmeans\b|^(?:returns|calculates|defines|specifies|closes|saves|displays|inserts|allows|sets|lets)\b"
+        r"|គឺជា|^.{4,40}ជា",
     ),
 )
 
@@ -166,6 +214,7 @@ def read_question(question: str) -> Query:
     """The Query of `question`."""
     form = search_form(question)
     intents = tuple(intent for intent in INTENTS if intent.asked.search(form))
+    intents = intents or tuple(intent for intent in GENERAL_INTENTS if intent.asked.search(form))[:1]
     weights: dict[str, float] = {}
     for token in tokens(question):
         for term, weight in _weighed(token):

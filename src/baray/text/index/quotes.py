@@ -2,7 +2,9 @@
 
 What the title says holds for the whole document, so terms of the title tell little about which sentence answers; the
 sentence that also speaks in the way the question asks (an amount for "how much", hours for "when open") is preferred. A
-question for the papers to bring gets the list with its first line.
+title, a question that the document asks itself and a line of the page are never quoted: what they say counts for the
+sentences below them. A question for the papers to bring gets the list with its first line, a question how to do something
+the steps.
 """
 
 from __future__ import annotations
@@ -11,52 +13,67 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from baray.text.index.layout import Line, Role, is_step, lines_around, lists, own_lines
+from baray.text.index.lines import without
 from baray.text.index.passages import lead
 from baray.text.index.query import Query
 from baray.text.index.search import Hit
 from baray.text.index.terms import search_form, terms
-from baray.text.sentences import sentences
 
 _SPANS = 3
+_AROUND = 240
 _TITLE_FACTOR = 0.3
 _HEADING_SHARE = 0.5
 _INTENT_BONUS = 0.4
-_HEADING_PENALTY = 0.3
+# These say less: many a sentence has a number or tells to do something.
+_WEAK_BONUS = {"how": 0.2, "number": 0.3, "meaning": 0.2}
+_ITEM_PENALTY = 0.3
+_COUNTED_ITEM_PENALTY = 0.05
+_ECHO_PENALTY = 0.4
+_ASIDE_PENALTY = 0.15
+_OUTSIDE_PENALTY = 0.06
 _LATER_SPAN_PENALTY = 0.04
+_LATER_LINE_PENALTY = 0.01
 _MAX_QUOTES = 3
-_SECOND_SCORE = 0.55
+_SECOND_SCORE = 0.6
 _SECOND_GAIN = 0.12
-_MAX_BLOCK = 700
-_MAX_OPEN = 90
-_BULLET = re.compile(r"\s*(?:[-*•–]|\d{1,2}[.)])\s")
-_TERMINAL = ("។", "៕", ".", "?", "!", ";", ",", "៖", ":")
+# A sentence that says no more than this many terms beside the question's and the title's only repeats them.
+_NOTHING_NEW = {"km": 3, "en": 0}
+_MAX_STEPS = 3
+_MAX_GROWN = 420
+_ASIDE = re.compile(
+    r"(?:for example|e\.g\.|see also|see |for more|for further|note|please note|refer to|ឧទាហរណ៍|មើលផងដែរ|សូមមើល|ចំណាំ)"
+)
 _PAPERS_INTRO = re.compile(
-    r"ឯកសារ|លក្ខខណ្ឌ|ភ្ជាប់|\bdocuments?\b|\bpapers?\b|\bbring\b|\brequire|\bneeds?\b|\battach|\bconditions\b"
+    r"ឯកសារ(?!មួយ)|លក្ខខណ្ឌ|ភ្ជាប់|\bdocuments?\b|\bpapers?\b|\bbring\b|\brequire|\bneeds?\b|\battach|\bconditions\b"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class _Sentence:
-    start: int
-    end: int
+    line: Line
     score: float
     terms: frozenset[str]
 
 
 def quote_spans(hit: Hit, query: Query) -> list[tuple[int, int]]:
-    """Spans of `hit.text`, best first, at most three: each a sentence or a list; never empty where the text is not."""
+    """Spans of `hit.text`, best first, at most three: each a sentence, a few steps or a list; none where no line says anything."""
     weights = _weights(hit)
-    if any(intent.name == "papers" for intent in query.intents):
+    names = {intent.name for intent in query.intents}
+    if "papers" in names:
         block = _papers(hit, weights)
         if block is not None:
             return [block]
-    scored = sorted(_sentences(hit, query, weights), key=lambda sentence: (-sentence.score, sentence.start))
-    return [(sentence.start, sentence.end) for sentence in _few(scored, weights)]
+    scored = sorted(_sentences(hit, query, weights), key=lambda sentence: (-sentence.score, sentence.line.start))
+    chosen = _few(scored, weights)
+    if "how" in names and chosen:
+        return [_with_steps(hit, chosen[0].line)]
+    return _apart([_with_list(hit, sentence.line) for sentence in chosen])
 
 
 def _weights(hit: Hit) -> dict[str, float]:
     """The question's weights as shares of their sum, those of the title's terms made small."""
-    known = set(terms(f"{hit.title}\n.\n{lead(hit.text)}"))
+    known = set(terms(f"{hit.title}\n.\n{lead(without(hit.text, hit.page_lines))}"))
     weights = {term: weight * (_TITLE_FACTOR if term in known else 1.0) for term, weight in hit.weights.items()}
     total = sum(hit.weights.values()) or 1.0
     return {term: weight / total for term, weight in weights.items()}
@@ -68,27 +85,50 @@ def _few(scored: list[_Sentence], weights: Mapping[str, float]) -> list[_Sentenc
     for sentence in scored[1:]:
         told = frozenset[str]().union(*(one.terms for one in chosen))
         gain = sum(weights[term] for term in sentence.terms - told)
+        if sentence.line.role is Role.ITEM and chosen[0].line.role is not Role.ITEM:
+            continue
         if len(chosen) < _MAX_QUOTES and sentence.score >= _SECOND_SCORE * chosen[0].score and gain >= _SECOND_GAIN:
             chosen.append(sentence)
     return chosen
 
 
 def _sentences(hit: Hit, query: Query, weights: Mapping[str, float]) -> list[_Sentence]:
+    """The sentences in and around the best passages; only where there is none, titles and questions."""
     found: dict[int, _Sentence] = {}
-    for rank, (first, behind) in enumerate(hit.spans[:_SPANS]):
+    names: dict[int, _Sentence] = {}
+    title = frozenset(terms(hit.title))
+    for rank, span in enumerate(hit.spans[:_SPANS]):
         heading: frozenset[str] = frozenset()
-        for left, right in sentences(hit.text[first:behind]):
-            start, end = first + left, first + right
-            text = hit.text[start:end]
-            held = frozenset(terms(text)) & weights.keys()
-            score = _told(held, weights) + _HEADING_SHARE * _told(heading - held, weights) - _LATER_SPAN_PENALTY * rank
-            if _is_title(hit.text, start, end):
-                heading = held
-                score -= _HEADING_PENALTY
-            score += _INTENT_BONUS * _intended(text, query)
-            if start not in found or score > found[start].score:
-                found[start] = _Sentence(start, end, score, held)
-    return list(found.values())
+        since = 0
+        for line in lines_around(hit.text, span, around=_AROUND, title=hit.title, page_lines=hit.page_lines):
+            text = hit.text[line.start : line.end]
+            said = frozenset(terms(text))
+            held = said & weights.keys()
+            if line.role in (Role.TITLE, Role.QUESTION):
+                heading, since = (held, 0)
+                names[line.start] = _Sentence(line, _told(held, weights), held)
+                continue
+            score = _told(held, weights) + _HEADING_SHARE * _told(heading - held, weights)
+            score += _intended(text, query) - _LATER_SPAN_PENALTY * rank - _LATER_LINE_PENALTY * since
+            score -= _penalties(line, text, inside=span[0] <= line.start < span[1])
+            if len(said - weights.keys() - title) <= _NOTHING_NEW[_script(text)]:
+                score -= _ECHO_PENALTY
+            since = min(since + 1, 6)
+            if line.start not in found or score > found[line.start].score:
+                found[line.start] = _Sentence(line, score, held)
+    return list((found or names).values())
+
+
+def _penalties(line: Line, text: str, *, inside: bool) -> float:
+    aside = _ASIDE.match(text.lstrip("-*•– ").lower()) is not None
+    item = 0.0
+    if line.role is Role.ITEM:
+        item = _COUNTED_ITEM_PENALTY if any(map(str.isdigit, text)) else _ITEM_PENALTY
+    return item + _ASIDE_PENALTY * aside + (0.0 if inside else _OUTSIDE_PENALTY)
+
+
+def _script(text: str) -> str:
+    return "en" if text.isascii() else "km"
 
 
 def _told(held: frozenset[str], weights: Mapping[str, float]) -> float:
@@ -96,76 +136,52 @@ def _told(held: frozenset[str], weights: Mapping[str, float]) -> float:
 
 
 def _intended(text: str, query: Query) -> float:
-    """Share of the question's intents that `text` speaks to."""
+    """What it is worth that `text` speaks in the ways that the question asks for."""
     form = search_form(text)
-    return sum(intent.said_pattern.search(form) is not None for intent in query.intents) / (len(query.intents) or 1)
+    spoken = [intent.name for intent in query.intents if intent.said_pattern.search(form) is not None]
+    return sum(_WEAK_BONUS.get(name, _INTENT_BONUS) for name in spoken) / (len(query.intents) or 1)
 
 
-def _is_title(text: str, start: int, end: int) -> bool:
-    """Whether the sentence stands alone on its line, without an end mark, an amount, or a bullet."""
-    line = text[start:end]
-    alone = (start == 0 or text[start - 1] == "\n") and text[end : end + 1] in {"\n", ""}
-    return (
-        alone and len(line) <= 90 and not line.endswith(_TERMINAL) and _BULLET.match(line) is None and ":" not in line
-    )
+def _with_steps(hit: Hit, line: Line) -> tuple[int, int]:
+    """The line and the steps that follow it at once, where it is a step or announces some."""
+    end = line.end
+    if is_step(hit.text[line.start : end]) or hit.text[line.start : end].endswith((":", "៖")):
+        following = own_lines(hit.text, (line.end, line.end + _MAX_GROWN), title=hit.title, page_lines=hit.page_lines)
+        for step in following[: _MAX_STEPS - 1]:
+            text = hit.text[step.start : step.end]
+            if step.role is not Role.SENTENCE or not is_step(text) or step.end - line.start > _MAX_GROWN:
+                break
+            end = step.end
+    return line.start, end
+
+
+def _with_list(hit: Hit, line: Line) -> tuple[int, int]:
+    """The line and, where it announces a list, that list."""
+    if hit.text[line.start : line.end].endswith((":", "៖")):
+        for start, end, _ in lists(hit.text):
+            if start <= line.start < line.end <= end:
+                return line.start, end
+    return line.start, line.end
+
+
+def _apart(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The spans without those that lie in one before them."""
+    kept: list[tuple[int, int]] = []
+    for start, end in spans:
+        if not any(first < end and start < behind for first, behind in kept):
+            kept.append((start, end))
+    return kept
 
 
 def _papers(hit: Hit, weights: Mapping[str, float]) -> tuple[int, int] | None:
     """The list of papers that speaks of the question most, with the line before it."""
     best: tuple[float, int, int] | None = None
-    for start, end, intro in _lists(hit.text):
-        if _PAPERS_INTRO.search(search_form(intro)) is None:
+    for start, end, intro in lists(hit.text):
+        linked = any(first < end and start <= behind + 1 for first, behind in hit.page_lines)
+        if linked or _PAPERS_INTRO.search(search_form(intro)) is None:
             continue
         held = frozenset(terms(hit.text[start:end])) & weights.keys()
         score = _told(held, weights)
         if best is None or score > best[0]:
             best = (score, start, end)
     return None if best is None else (best[1], best[2])
-
-
-def _lists(text: str) -> list[tuple[int, int, str]]:
-    """Lists of two or more lines under a heading: start of the heading, end of the list, the heading.
-
-    Lines of a list have bullets, or they are short and open at their end, as readers give the items of a web page.
-    """
-    lines = _lines(text)
-    found: list[tuple[int, int, str]] = []
-    for at, (start, line) in enumerate(lines):
-        if not _is_bullet(line) and (_is_open(line) or line.endswith((":", "៖"))):
-            items = _items(lines[at + 1 :], room=start + _MAX_BLOCK)
-            if items >= 2:
-                last_start, last = lines[at + items]
-                found.append((start, last_start + len(last), line))
-    return found
-
-
-def _lines(text: str) -> list[tuple[int, str]]:
-    """The lines of `text` that are not blank, without white space at their edges, and where they start."""
-    found: list[tuple[int, str]] = []
-    at = 0
-    for line in text.split("\n"):
-        if line.strip():
-            found.append((at + len(line) - len(line.lstrip()), line.strip()))
-        at += len(line) + 1
-    return found
-
-
-def _items(lines: list[tuple[int, str]], *, room: int) -> int:
-    """How many of `lines` from the first are items of one list that ends before `room`."""
-    bullets = bool(lines) and _is_bullet(lines[0][1])
-    count = 0
-    for start, line in lines:
-        if not (_is_bullet(line) if bullets else _is_open(line)) or start + len(line) > room:
-            break
-        count += 1
-    # Without bullets, a heading that is followed by prose looks like one more item.
-    return count - 1 if not bullets and 1 < count < len(lines) else count
-
-
-def _is_bullet(line: str) -> bool:
-    return _BULLET.match(line) is not None
-
-
-def _is_open(line: str) -> bool:
-    """Whether a line is short and ends without an end mark, as headings and items do."""
-    return len(line) <= _MAX_OPEN and not line.endswith(_TERMINAL) and not _is_bullet(line)

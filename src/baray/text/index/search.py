@@ -19,6 +19,8 @@ from baray.text.index.segment import IMPACT_UNIT, Segment, Table, key
 _CANDIDATES = 12
 _SPAN_CANDIDATES = 48
 _HEAD_WEIGHT = 1.2
+# A title that holds the words of the question may add to what the text says of it, never stand for it.
+_HEAD_AT_MOST = 0.5
 _SECOND_SPAN_WEIGHT = 0.2
 _DOCUMENT_WEIGHT = 1.0
 _COVERAGE_WEIGHT = 0.5
@@ -67,6 +69,8 @@ class Hit:
     """The document's text."""
     digest: str
     """Digest of the text's UTF-8."""
+    page_lines: tuple[tuple[int, int], ...]
+    """Spans of the text's lines that are no part of its matter: headers, footers, bars of links."""
     weights: Mapping[str, float]
     """The question's content terms with their weights in the visible segments; shared by the hits of one search."""
 
@@ -214,7 +218,7 @@ def _ranked(view: _View, document: int, spans: list[int]) -> _Ranked:
     )
     return _Ranked(
         document=document,
-        score=inside + _HEAD_WEIGHT * view.head_scores[document],
+        score=inside + min(_HEAD_WEIGHT * view.head_scores[document], _HEAD_AT_MOST * inside),
         strength=inside / view.total,
         coverage=min(1.0, in_span / view.total),
         document_coverage=min(1.0, in_document / view.total),
@@ -273,5 +277,6 @@ def _hit(segment: Segment, ranked: _Ranked, today: str, weights: Mapping[str, fl
         spans=tuple((segment.span_start[span], segment.span_end[span]) for span in ranked.spans),
         text=segment.text(ranked.document),
         digest=row["digest"],
+        page_lines=segment.page_lines(ranked.document),
         weights=weights,
     )

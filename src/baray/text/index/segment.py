@@ -1,12 +1,13 @@
 r"""A segment: the documents of one label, their passages, and two inverted tables, in one file.
 
-File, little-endian: 16 bytes `baray segment 1\n`; 8 bytes length of the header; the header, canonical JSON
+File, little-endian: 16 bytes `baray segment 2\n`; 8 bytes length of the header; the header, canonical JSON
 `{"documents","label","spans","sections":{name:[offset,bytes]}}`; then the sections, each at a multiple of 8:
 
 - `rows`: canonical JSON list of the documents, without text, in the order of their ids;
 - `texts`: their texts in UTF-8, one after the other; `text_ends`: u64, where each ends;
 - `span_document`, `span_start`, `span_end`: u32, per passage, in document order; `span_first`: u32, the first passage of
   each document, and one more;
+- `page_start`, `page_end`: u32, lines of the page that are no part of the matter; `page_first`: u32, as `span_first`;
 - per table (`body`: passages, `head`: titles, paths and first lines by document) `NAME_keys`: u64, sorted;
   `NAME_ends`: u32, where the postings of each key end; `NAME_ids`: u32, increasing; `NAME_impacts`: u8.
 
@@ -30,10 +31,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from baray.core import Fault, canonical_json, digest_bytes
+from baray.text.index.lines import repeated_lines, without
 from baray.text.index.passages import lead, passages
 from baray.text.index.terms import terms
 
-_MAGIC = b"baray segment 1\n"
+_MAGIC = b"baray segment 2\n"
 _K1 = 1.2
 _B = 0.5
 _LARGEST = _K1 + 1
@@ -101,13 +103,15 @@ def encode_segment(label: str, documents: Sequence[DocumentRow]) -> tuple[bytes,
     ordered = sorted(documents, key=lambda document: document.id)
     rows = [document.facts() for document in ordered]
     texts = [document.text.encode() for document in ordered]
-    spans = [(index, passage) for index, document in enumerate(ordered) for passage in passages(document.text)]
+    page = repeated_lines([(document.path, document.title, document.text) for document in ordered])
+    matter = [without(document.text, lines) for document, lines in zip(ordered, page, strict=True)]
+    spans = [(index, passage) for index, text in enumerate(matter) for passage in passages(text)]
     body = [
-        terms(_passage_text(ordered[index].text, passage.start, passage.end, passage.heading))
-        for index, passage in spans
+        terms(_passage_text(matter[index], passage.start, passage.end, passage.heading)) for index, passage in spans
     ]
     head = [
-        terms(f"{document.title} . {_words_of_path(document.path)} . {lead(document.text)}") for document in ordered
+        terms(f"{document.title} . {_words_of_path(document.path)} . {lead(text)}")
+        for document, text in zip(ordered, matter, strict=True)
     ]
     places = [[index, passage.start, passage.end] for index, passage in spans]
     sections: dict[str, bytes] = {
@@ -118,6 +122,9 @@ def encode_segment(label: str, documents: Sequence[DocumentRow]) -> tuple[bytes,
         "span_start": _packed("I", [place[1] for place in places]),
         "span_end": _packed("I", [place[2] for place in places]),
         "span_first": _packed("I", [0, *_running(_per_document(len(ordered), places))]),
+        "page_start": _packed("I", [start for lines in page for start, _ in lines]),
+        "page_end": _packed("I", [end for lines in page for _, end in lines]),
+        "page_first": _packed("I", [0, *_running(map(len, page))]),
         **_table("body", body),
         **_table("head", head),
     }
@@ -169,6 +176,9 @@ class Segment:
         self.span_start = self.numbers("span_start", "I")
         self.span_end = self.numbers("span_end", "I")
         self.span_first = self.numbers("span_first", "I")
+        self._page_start = self.numbers("page_start", "I")
+        self._page_end = self.numbers("page_end", "I")
+        self._page_first = self.numbers("page_first", "I")
         self.body = Table(self, "body")
         self.head = Table(self, "head")
 
@@ -176,6 +186,11 @@ class Segment:
         """The text of a document by its number in the segment."""
         start = self._text_ends[document - 1] if document else 0
         return str(self._texts[start : self._text_ends[document]], "utf-8")
+
+    def page_lines(self, document: int) -> tuple[tuple[int, int], ...]:
+        """Spans of a document's lines that are no part of its matter."""
+        first, behind = self._page_first[document], self._page_first[document + 1]
+        return tuple(zip(self._page_start[first:behind], self._page_end[first:behind], strict=True))
 
     def numbers(self, name: str, kind: Literal["B", "I", "Q"]) -> memoryview[int] | array[int]:
         """A section as numbers of the `array` type `kind`."""

@@ -12,7 +12,7 @@ from baray.text.index.concepts import concept_of, concepts_in
 from baray.text.index.stem import stem
 from baray.text.khmer import fold_digits, normalise
 
-TERMS_VERSION = 1
+TERMS_VERSION = 2
 """Written into each Index: an Index made by other rules is not searched."""
 
 _KHMER_LETTER = "\u1780-\u17d3\u17d7\u17dd"
