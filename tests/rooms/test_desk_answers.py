@@ -196,6 +196,16 @@ def test_steps_are_quoted_together(tmp_path: Path) -> None:
     assert said.answer == "1. Fill in form H-2.\n2. Hand it in at counter 3.\n3. Pay the deposit."
 
 
+def test_a_line_that_announces_is_quoted_with_what_it_announces(tmp_path: Path) -> None:
+    pump = row(
+        "pump.txt",
+        "Water pump\n\nThe pump of the well is stopped by the guard on duty so:\nPress the red switch.\n\nIt makes much noise.",
+    )
+    write_index(tmp_path, [pump, *ALL])
+    said = ask(open_index(tmp_path), "Where is the pump of the well stopped?")
+    assert said.answer == "The pump of the well is stopped by the guard on duty so:\nPress the red switch."
+
+
 def test_what_every_page_carries_is_not_quoted(tmp_path: Path) -> None:
     write_index(tmp_path, SHARED)
     index = open_index(tmp_path)

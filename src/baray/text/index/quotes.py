@@ -144,24 +144,28 @@ def _intended(text: str, query: Query) -> float:
 
 def _with_steps(hit: Hit, line: Line) -> tuple[int, int]:
     """The line and the steps that follow it at once, where it is a step or announces some."""
+    announces = hit.text[line.start : line.end].endswith((":", "៖"))
     end = line.end
-    if is_step(hit.text[line.start : end]) or hit.text[line.start : end].endswith((":", "៖")):
+    if announces or is_step(hit.text[line.start : end]):
         following = own_lines(hit.text, (line.end, line.end + _MAX_GROWN), title=hit.title, page_lines=hit.page_lines)
         for step in following[: _MAX_STEPS - 1]:
-            text = hit.text[step.start : step.end]
-            if step.role is not Role.SENTENCE or not is_step(text) or step.end - line.start > _MAX_GROWN:
+            told = announces and end == line.end  # what is announced belongs to it, whatever its form
+            if step.role is not Role.SENTENCE or not (told or is_step(hit.text[step.start : step.end])):
+                break
+            if step.end - line.start > _MAX_GROWN:
                 break
             end = step.end
     return line.start, end
 
 
 def _with_list(hit: Hit, line: Line) -> tuple[int, int]:
-    """The line and, where it announces a list, that list."""
-    if hit.text[line.start : line.end].endswith((":", "៖")):
-        for start, end, _ in lists(hit.text):
-            if start <= line.start < line.end <= end:
-                return line.start, end
-    return line.start, line.end
+    """The line and, where it announces a list or steps, these."""
+    if not hit.text[line.start : line.end].endswith((":", "៖")):
+        return line.start, line.end
+    for start, end, _ in lists(hit.text):
+        if start <= line.start < line.end <= end:
+            return line.start, end
+    return _with_steps(hit, line)
 
 
 def _apart(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
