@@ -93,7 +93,7 @@ def test_an_empty_home_gets_its_operator_once(site, operator, main_project):
     assert [row.name for row in site.store.read(access.projects)] == ["main"]
     assert (operator.roles, str(operator.clearance)) == ({main_project: "owner"}, "secret")
     kinds = [entry.kind for entry in site.store.read(site.ledger.entries)]
-    assert kinds == ["actor.created", "project.created", "member.changed"]
+    assert kinds == ["actor.created", "role.changed", "project.created", "member.changed"]
 
 
 def test_a_token_gives_its_actor(site, main_project):
@@ -132,7 +132,7 @@ def test_a_disabled_actor_is_nobody(site, operator):
 def test_the_operator_cannot_be_disabled(site, operator):
     with pytest.raises(Refused) as refused:
         site.store.write(lambda tx: access.disable_actor(tx, site, name="operator", by=operator.id))
-    assert refused.value.code == "last_owner"
+    assert refused.value.code == "last_operator"
     assert authenticate(site, make_token(site, operator.id)[1]).id == operator.id
 
 
@@ -196,7 +196,7 @@ def test_one_revokes_ones_own_token_and_anothers_does_not_exist(site, operator):
     assert [entry["subject"] for entry in entries(site, "token.revoked")] == [token_id]
 
 
-def test_the_homes_owner_revokes_any_token_and_another_projects_owner_does_not(site, operator):
+def test_the_homes_operator_revokes_any_token_and_another_projects_owner_does_not(site, operator):
     def other(tx):
         project = access.create_project(tx, site, name="other", title="", label=access.INTERNAL, by=operator.id)
         person = access.create_actor(tx, site, name="dara", kind="person", clearance=access.TOP, by=operator.id)
@@ -304,3 +304,96 @@ def test_no_name_reaches_the_ledger(site):
     data = b"".join(entry.data for entry in site.store.read(lambda tx: site.ledger.entries(tx, limit=1000)))
     assert b"sophea" not in data
     assert b"hospital" not in data
+
+
+def test_a_home_keeps_one_operator(site, operator):
+    def role(actor_id, role):
+        site.store.write(lambda tx: access.set_site_role(tx, site, actor_id=actor_id, role=role, by="system"))
+
+    with pytest.raises(Refused) as refused:
+        role(operator.id, "auditor")
+    assert refused.value.code == "last_operator"
+    second = make_actor(site)
+    role(second, "operator")
+    role(operator.id, None)
+    assert (load(site, operator.id).site_role, load(site, second).site_role) == ("", "operator")
+    with pytest.raises(Refused):
+        site.store.write(lambda tx: access.disable_actor(tx, site, name="sok", by=second))
+    with pytest.raises(Refused) as refused:
+        role(second, "owner")
+    assert refused.value.code == "bad_role"
+
+
+def test_a_session_ends_when_idle_and_stays_while_used(site):
+    actor_id = make_actor(site)
+    session = site.store.write(lambda tx: access.open_session(tx, site, actor_id=actor_id, way="link"))
+    site.clock.advance(29 * 60)
+    actor = authenticate(site, session)
+    assert site.store.read(lambda tx: access.needs_touch(tx, actor.token_id, site.clock.now()))
+    site.store.write(lambda tx: access.touch_token(tx, actor.token_id, site.clock.now()))
+    assert not site.store.read(lambda tx: access.needs_touch(tx, actor.token_id, site.clock.now()))
+    site.clock.advance(30 * 60)
+    authenticate(site, session)
+    site.clock.advance(1)
+    refused_as_bad(site, session)
+
+
+def test_a_session_ends_after_twelve_hours_however_busy(site):
+    actor_id = make_actor(site)
+    session = site.store.write(lambda tx: access.open_session(tx, site, actor_id=actor_id, way="link"))
+    token_id = authenticate(site, session).token_id
+    for _ in range(12 * 4 - 1):
+        site.clock.advance(15 * 60)
+        site.store.write(lambda tx: access.touch_token(tx, token_id, site.clock.now()))
+        authenticate(site, session)
+    site.clock.advance(15 * 60)
+    refused_as_bad(site, session)
+
+
+@pytest.mark.parametrize(
+    ("way", "strong"), [("link", True), ("passkey", True), ("password-code", True), ("password", False)]
+)
+def test_a_proof_is_fresh_for_five_minutes_and_gives_the_session_another_secret(site, way, strong):
+    actor_id = make_actor(site)
+    first = site.store.write(lambda tx: access.open_session(tx, site, actor_id=actor_id, way=way))
+    actor = authenticate(site, first)
+    assert (actor.recent, actor.fresh) == (True, strong)
+    site.clock.advance(301)
+    actor = authenticate(site, first)
+    assert (actor.recent, actor.fresh) == (False, False)
+    second = site.store.write(lambda tx: access.prove_session(tx, site, actor=actor, way=way))
+    refused_as_bad(site, first)
+    actor = authenticate(site, second)
+    assert (actor.recent, actor.fresh, len(entries(site, "session.proved"))) == (True, strong, 1)
+    site.clock.advance(-3600)  # a clock set back does not make an old proof new
+    assert not authenticate(site, second).fresh
+
+
+def test_a_token_holds_its_scopes_and_its_limit(site):
+    actor_id = make_actor(site, clearance="secret:health")
+    _, secret = make_token(site, actor_id, scopes=frozenset({"ask", "read"}), max_label=parse_label("internal"))
+    actor = authenticate(site, secret)
+    assert (actor.scopes, str(actor.clearance), actor.fresh) == ({"ask", "read"}, "internal", False)
+    with pytest.raises(Refused) as refused:
+        access.check_grant(actor, access.ALL_SCOPES)
+    assert refused.value.code == "scope_missing"
+    assert authenticate(site, make_token(site, actor_id)[1]).fresh
+    with pytest.raises(Refused) as refused:
+        access.check_scopes(["write"])
+    assert refused.value.code == "bad_scope"
+
+
+def test_only_tokens_that_may_ask_reach_the_router(site):
+    actor_id = make_actor(site)
+    asking, _ = make_token(site, actor_id, scopes=frozenset({"ask"}))
+    make_token(site, actor_id, scopes=frozenset({"read", "run", "admin"}))
+    assert [row.id for row in site.store.read(lambda tx: access.live_tokens(tx, site.clock.now()))] == [asking]
+
+
+def test_a_service_account_has_no_session(site):
+    actor_id = site.store.write(
+        lambda tx: access.create_actor(tx, site, name="bot", kind="service", clearance=access.PUBLIC, by="system")
+    )
+    with pytest.raises(Refused) as refused:
+        site.store.write(lambda tx: access.open_session(tx, site, actor_id=actor_id, way="link"))
+    assert refused.value.code == "not_a_person"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from baray.store import Tx, schema
 
@@ -49,6 +49,12 @@ def actor_by_id(tx: Tx, actor_id: str) -> Any:  # noqa: ANN401 - a row
 def actors(tx: Tx) -> list[Any]:
     """All actors by name."""
     return list(tx.execute(select(actor).order_by(actor.c.name)))
+
+
+def operators(tx: Tx) -> int:
+    """How many enabled operators the home has."""
+    where = (actor.c.site_role == "operator") & actor.c.disabled.is_(None)
+    return int(tx.execute(select(func.count()).select_from(actor).where(where)).scalar_one())
 
 
 def set_actor(tx: Tx, actor_id: str, values: dict[str, Any]) -> None:
@@ -105,13 +111,26 @@ def tokens_of(tx: Tx, actor_id: str) -> list[Any]:
     return list(tx.execute(select(token).where(token.c.actor_id == actor_id).order_by(token.c.id.desc())))
 
 
+def live_sessions(tx: Tx, now: float) -> list[Any]:
+    """Every session that has not ended, with its actor's name, newest first."""
+    statement = (
+        select(token, actor.c.name.label("actor_name"))
+        .join(actor, actor.c.id == token.c.actor_id)
+        .where(token.c.kind == "ses", token.c.revoked.is_(None), token.c.expires > now)
+        .order_by(token.c.id.desc())
+    )
+    return list(tx.execute(statement))
+
+
 def live_tokens(tx: Tx, now: float) -> list[Any]:
-    """(hash, id, actor id, expires) of every token that may be used at the router, which knows no project's own tokens."""
-    statement = select(token.c.hash, token.c.id, token.c.actor_id, token.c.expires).where(
+    """Every token that may be used at the router, which knows no project's own tokens."""
+    columns = (token.c.hash, token.c.id, token.c.actor_id, token.c.expires, token.c.scopes, token.c.max_label)
+    statement = select(*columns).where(
         token.c.revoked.is_(None),
         token.c.expires > now,
         token.c.kind.in_(["pat", "svc", "run"]),
         token.c.project_id.is_(None),
+        token.c.scopes.contains('"ask"'),
     )
     return list(tx.execute(statement))
 

@@ -11,8 +11,8 @@ import zlib
 from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-KINDS = ("pat", "svc", "run", "ses", "lnk")
-"""Personal, service account, one Run's, a browser session, a one-time sign-in link."""
+KINDS = ("pat", "svc", "run", "ses", "lnk", "inv")
+"""Personal, service account, one Run's, a browser session, a one-time sign-in link, an invitation."""
 _CHANCE = 41  # characters, 244 bits
 _SUM = 6
 

@@ -24,6 +24,8 @@ def main() -> int:
     parser.add_argument("--idle-exit", type=float, default=0.0)
     parser.add_argument("--utc-offset", type=int, default=420)
     parser.add_argument("--behind-proxy", action="store_true")
+    parser.add_argument("--public-url", default="")
+    parser.add_argument("--proxy", default="127.0.0.1")
     arguments = parser.parse_args()
     os.umask(0o077)  # what a home's processes write is theirs alone, unless a line says otherwise
     try:

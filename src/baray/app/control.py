@@ -15,6 +15,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 import uvicorn
@@ -45,6 +46,10 @@ class ControlOptions:
     """A proxy in front terminates TLS and sets Host."""
     idle_exit_seconds: float
     """Leave after so long without requests and Runs; 0 means never."""
+    public_url: str = ""
+    """Address of the console as people reach it; empty: the one that is asked."""
+    proxy: str = "127.0.0.1"
+    """Addresses whose forwarded headers are believed behind a proxy."""
 
 
 class Control:
@@ -78,11 +83,13 @@ class Control:
     def house(self) -> web.House:
         """What the web needs."""
         hosts = {"localhost", "127.0.0.1", "::1", self.options.host.lower()}
+        hosts |= {urlsplit(self.options.public_url).hostname or "localhost"}
         return web.House(
             site=self.site,
             home=self.layout.home,
             reader=web.ReaderChild([sys.executable, "-m", data.READER_MODULE]),
             hosts=frozenset(hosts) if not self.options.behind_proxy else frozenset(),
+            public_url=self.options.public_url,
             default_project=access.DEFAULT_PROJECT,
             router_url=self._router_url,
             control_key=self._key,
@@ -158,7 +165,16 @@ async def _serve(control: Control, listener: socket.socket) -> None:
     anyio.to_thread.current_default_thread_limiter().total_tokens = 32
     app = web.make_app(control.house())
     public = uvicorn.Server(
-        uvicorn.Config(app, loop="uvloop", http="httptools", log_level="warning", timeout_keep_alive=30)
+        uvicorn.Config(
+            app,
+            loop="uvloop",
+            http="httptools",
+            log_level="warning",
+            timeout_keep_alive=30,
+            # Believed only where a proxy is said to be: else anybody chooses the address that is held against them.
+            proxy_headers=control.options.behind_proxy,
+            forwarded_allow_ips=control.options.proxy,
+        )
     )
     workers = uvicorn.Server(
         uvicorn.Config(

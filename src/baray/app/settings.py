@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from baray.core import Refused
 
@@ -32,6 +33,14 @@ SETTINGS = (
         name="BARAY_UTC_OFFSET",
         help="Local time minus UTC in minutes: a document's last day ends at local midnight; default 420 (Cambodia).",
     ),
+    Setting(
+        name="BARAY_PUBLIC_URL",
+        help="Address of the console as people reach it, such as https://baray.office.example: passkeys belong to its name.",
+    ),
+    Setting(
+        name="BARAY_PROXY",
+        help="With --behind-proxy, addresses whose X-Forwarded-For and -Proto are believed; default 127.0.0.1.",
+    ),
     Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
 )
 
@@ -46,6 +55,10 @@ class Settings:
     """Attempts that run at once on this machine, at least 1."""
     utc_offset_minutes: int
     """Local time minus UTC."""
+    public_url: str = ""
+    """Address of the console as people reach it, without a slash at the end; empty: the one that is asked."""
+    proxy: str = "127.0.0.1"
+    """Addresses, with commas, whose forwarded headers are believed behind a proxy."""
 
 
 def read_settings(home: Path | None = None) -> Settings:
@@ -56,6 +69,8 @@ def read_settings(home: Path | None = None) -> Settings:
         home=chosen.absolute(),
         slots=max(1, _whole_number("BARAY_SLOTS", os.cpu_count() or 1)),
         utc_offset_minutes=_whole_number("BARAY_UTC_OFFSET", 420),
+        public_url=_address("BARAY_PUBLIC_URL"),
+        proxy=os.environ.get("BARAY_PROXY") or "127.0.0.1",
     )
 
 
@@ -74,8 +89,20 @@ def child_environment() -> dict[str, str]:
         "SSL_CERT_FILE",
         "BARAY_SLOTS",
         "BARAY_UTC_OFFSET",
+        "BARAY_PUBLIC_URL",
+        "BARAY_PROXY",
     }
     return {name: value for name, value in os.environ.items() if name in kept}
+
+
+def _address(name: str) -> str:
+    """An address without path; over plain HTTP only on this machine itself."""
+    text = (os.environ.get(name) or "").rstrip("/")
+    parts = urlsplit(text)
+    local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if text and (parts.scheme not in (("https", "http") if local else ("https",)) or not parts.netloc or parts.path):
+        raise Refused("bad_setting", f"{name} is '{text}'.", fix=f"Write {name}=https://NAME, without a path.")
+    return text
 
 
 def _whole_number(name: str, default: int) -> int:

@@ -104,6 +104,10 @@ class Tree:
                 str(options.port),
                 "--idle-exit",
                 str(options.idle_exit_seconds),
+                "--public-url",
+                self._settings.public_url,
+                "--proxy",
+                self._settings.proxy,
             ]
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")

@@ -26,6 +26,7 @@ class BarayError(Exception):
     `status` is the HTTP status (RFC 9110) of a response that carries the error.
     `instead`, where set, is called by `store.write` with a transaction after the refused action was
     rolled back, so that a denial is committed in the action's place.
+    `more` holds what the problem details say beside (RFC 9457, extension members).
     """
 
     status = 500
@@ -38,6 +39,7 @@ class BarayError(Exception):
         self.fix = fix
         self.status = status if status is not None else type(self).status
         self.instead: Any = None
+        self.more: dict[str, Any] = {}
 
     def __str__(self) -> str:
         """Message, then the fix."""

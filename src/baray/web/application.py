@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from baray import __version__
 from baray.web import boundary
-from baray.web.api import admin, ledger, runs, services, sources, system
+from baray.web.api import admin, ledger, runs, services, sources, system, tokens
 from baray.web.console import pages
 from baray.web.house import House
 
@@ -29,7 +29,7 @@ def make_app(house: House) -> FastAPI:
     app.state.error_page = pages.error_page
     boundary.install(app)
     # Order matters: `/datasets` and the like are the last, as they also match a plural that nobody has.
-    for routes in (system.api, admin.router, ledger.api, runs.router, services.router, sources.router):
+    for routes in (system.api, admin.router, tokens.router, ledger.api, runs.router, services.router, sources.router):
         app.include_router(routes, prefix="/api/v1")
     app.include_router(system.router)
     app.include_router(ledger.router)

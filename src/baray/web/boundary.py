@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+import anyio.to_thread
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
-from baray.access import Actor, Site, Subject, authenticate, parse_label, project_named, require
+from baray.access import Actor, Site, Subject, authenticate, parse_label, project_named, require, scope_missing
 from baray.core import BarayError, Fault, NotFound, Refused
 from baray.store import Tx
 from baray.web.house import House
 
 COOKIE = "baray_session"
 _LOG = logging.getLogger("baray.web")
+READ_LEVEL = 2
+"""From this level up reading is an act that the ledger tells."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OPEN_PATHS = ("/healthz", "/readyz", "/sign-in", "/static/", "/favicon.ico", "/ledger/")
 
@@ -36,6 +39,8 @@ class Caller:
     """Its name."""
     label: str
     """The project's default label."""
+    reads: dict[str, str] = field(default_factory=dict)
+    """Ref -> label of what this request read at level restricted or above: entries before the answer leaves."""
 
 
 def house_of(request: Request) -> House:
@@ -48,8 +53,27 @@ def site_of(request: Request) -> Site:
     return house_of(request).site
 
 
+def base_url(request: Request) -> str:
+    """The console's own address, as people reach it."""
+    return house_of(request).public_url or str(request.base_url).rstrip("/")
+
+
 def caller(request: Request, project: str = "") -> Caller:
     """The caller of a request. Raises Refused 401 without credentials, NotFound for a project that is not theirs."""
+    found = signed_in(request, project)
+    if found.project_id not in found.actor.roles:
+        raise NotFound("project", found.project)
+    if request.method in _SAFE_METHODS and "read" not in found.actor.scopes:
+        raise scope_missing(found.actor, "read")
+    request.state.caller = found
+    return found
+
+
+def signed_in(request: Request, project: str = "") -> Caller:
+    """The caller, whatever it is of: for its own account, and for what concerns the whole home.
+
+    Without `?project=` it is in the default project, where it may have no role.
+    """
     actor = cast("Actor | None", getattr(request.state, "actor", None))
     if actor is None:
         raise Refused(
@@ -59,17 +83,25 @@ def caller(request: Request, project: str = "") -> Caller:
     def load(tx: Tx) -> Caller:
         name = project or house_of(request).default_project
         row = project_named(tx, name)
-        if row is None or row.id not in actor.roles:
+        if row is None or (project and row.id not in actor.roles):
             raise NotFound("project", name)
         return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
 
     return site_of(request).store.read(load)
 
 
+async def look_again(request: Request, who: Caller) -> Caller:
+    """The caller of a stream as of now: tokens end and clearances change while it lasts. Raises as `caller` does."""
+    await _identify(request)
+    return await anyio.to_thread.run_sync(caller, request, who.project)
+
+
 def allow(tx: Tx, site: Site, who: Caller, action: str, ref: str, label: str | None = None) -> None:
     """Require `action` on `ref`, labelled `label` (default: nothing above public)."""
     subject = Subject(ref=ref, project=who.project_id, label=parse_label(label or "public"))
     require(tx, site, who.actor, action, subject)
+    if action == "read" and subject.label.level >= READ_LEVEL:
+        who.reads[ref] = str(subject.label)
 
 
 def problem(error: BarayError) -> JSONResponse:
@@ -82,6 +114,7 @@ def problem(error: BarayError) -> JSONResponse:
         "detail": error.message,
         "fix": error.fix,
     }
+    body |= error.more
     return JSONResponse(body, status_code=error.status, media_type="application/problem+json")
 
 
@@ -100,6 +133,7 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
         _check_origin(request)
         await _identify(request)
         response = await call_next(request)
+        await _tell_reads(request)
     except BarayError as error:
         return _answer_error(request, error)
     except Exception:  # noqa: BLE001 - the web's error boundary: recorded, and the server goes on
@@ -116,6 +150,22 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
         "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
     )
     return response
+
+
+async def _tell_reads(request: Request) -> None:
+    """Append what the request read at a high level, before its first byte leaves: without the entry there is no answer."""
+    who = cast("Caller | None", getattr(request.state, "caller", None))
+    if who is None or not who.reads:
+        return
+    site = site_of(request)
+
+    def tell(tx: Tx) -> None:
+        for ref, label in sorted(who.reads.items()):
+            site.ledger.append(
+                tx, "access.read", actor=who.actor.id, subject=ref, project=who.project_id, label=label
+            )
+
+    await anyio.to_thread.run_sync(site.store.write, tell)
 
 
 def _check_origin(request: Request) -> None:

@@ -25,6 +25,8 @@ class House:
     """The child that reads Parquet, so that this process never loads it."""
     hosts: frozenset[str]
     """Host names under which the server may be asked."""
+    public_url: str
+    """Address of the console as people reach it, without a slash at the end; empty: the one that was asked."""
     default_project: str
     """Project of a request that names none."""
     router_url: Callable[[], str]

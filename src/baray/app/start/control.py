@@ -14,5 +14,7 @@ def start(arguments: Namespace) -> None:
         port=arguments.port,
         behind_proxy=arguments.behind_proxy,
         idle_exit_seconds=arguments.idle_exit,
+        public_url=arguments.public_url,
+        proxy=arguments.proxy,
     )
     run_control(arguments.home, options)

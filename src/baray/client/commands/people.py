@@ -9,7 +9,7 @@ from baray.client.output import fields, table
 from baray.client.sdk.transport import Json
 from baray.core import Refused, check_name, parse_seconds
 
-_ROLES = ("viewer", "member", "manager", "owner")
+_ROLES = ("viewer", "member", "steward", "owner")
 
 
 def _whoami(cli: Cli) -> None:
@@ -23,19 +23,21 @@ def _login(cli: Cli) -> None:
     cli.screen.show(link, lambda: [cli.screen.tr("Open this once, within 15 minutes:"), f"  {link['url']}"])
 
 
-def _token_create(cli: Cli, name: str, expires: str, actor: str) -> None:
-    _show_secret(cli, _make_token(cli, name, expires=expires, actor=actor))
+def _token_create(cli: Cli, name: str, expires: str, actor: str, scope: tuple[str, ...], max_label: str) -> None:
+    more: Json = {"scopes": list(scope), "max_label": max_label} | ({"actor": actor} if actor else {})
+    _show_secret(cli, _make_token(cli, name, expires=expires, more=more))
 
 
 def _key_create(cli: Cli, name: str, expires: str, clearance: str) -> None:
     body: Json = {"name": check_name(name), "kind": "service", "clearance": clearance, "role": "viewer"}
     cli.client.post("users", body)
-    _show_secret(cli, {**_make_token(cli, name, expires=expires, actor=name), "actor": name})
+    asking: Json = {"actor": name, "scopes": ["ask"]}
+    _show_secret(cli, {**_make_token(cli, name, expires=expires, more=asking), "actor": name})
 
 
-def _make_token(cli: Cli, name: str, *, expires: str, actor: str) -> Json:
+def _make_token(cli: Cli, name: str, *, expires: str, more: Json) -> Json:
     parse_seconds(expires)
-    return cli.client.post("tokens", {"name": name, "expires": expires, **({"actor": actor} if actor else {})})
+    return cli.client.post("tokens", {"name": name, "expires": expires, **more})
 
 
 def _show_secret(cli: Cli, token: Json) -> None:
@@ -45,7 +47,9 @@ def _show_secret(cli: Cli, token: Json) -> None:
 
 def _token_list(cli: Cli) -> None:
     page = cli.client.get("tokens")
-    heads = ("id", "name", "kind", "created", "expires", "revoked")
+    heads = ("id", "name", "kind", "scopes", "created", "expires", "revoked")
+    for row in page["items"]:
+        row["scopes"] = " ".join(row["scopes"])
     cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
 
 
@@ -115,8 +119,15 @@ TOKEN_CREATE = Leaf(
         argument("name"),
         _EXPIRES,
         option("--for", "actor", default="", metavar="ACTOR", help="For somebody else."),
+        option(
+            "--scope",
+            type=click.Choice(["read", "ask", "run", "admin"]),
+            multiple=True,
+            help="What it may do; repeatable; without it everything.",
+        ),
+        option("--max-label", default="", metavar="LABEL", help="It reads nothing above this label."),
     ),
-    example="baray token create laptop --expires 90d",
+    example="baray token create laptop --expires 90d --scope read --scope run",
 )
 TOKEN_LIST = Leaf(run=_token_list, example="baray token list")
 TOKEN_REVOKE = Leaf(run=_token_revoke, params=(argument("token", metavar="ID"),), example="baray token revoke k_01...")

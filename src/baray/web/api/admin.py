@@ -1,77 +1,31 @@
-"""Routes of identity: who am I, tokens, projects, actors, sign-in links."""
+"""Routes of identity: who am I, projects and members, people and invitations."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
 from baray import access
 from baray.access import Actor, TokenRequest, parse_label
-from baray.core import NotFound, Refused, iso_time, parse_seconds
+from baray.core import NotFound, Refused, iso_time
 from baray.store import Tx
-from baray.web.api.shapes import ActorBody, MemberBody, ProjectBody, TokenBody, token_json
-from baray.web.boundary import Caller, allow, caller, house_of, site_of
+from baray.web.api.shapes import ActorBody, InvitationBody, MemberBody, ProjectBody, SiteRoleBody
+from baray.web.boundary import Caller, allow, base_url, caller, house_of, signed_in, site_of
 
 router = APIRouter(tags=["identity"])
 Who = Annotated[Caller, Depends(caller)]
+Anyone = Annotated[Caller, Depends(signed_in)]
 
 
 @router.get("/whoami")
-def whoami(who: Who) -> dict[str, Any]:
-    """The caller, its clearance and its role here."""
-    return actor_json(who.actor) | {"project": who.project, "role": who.actor.roles[who.project_id]}
-
-
-@router.get("/tokens")
-def get_tokens(request: Request, who: Who) -> dict[str, Any]:
-    """The caller's tokens, without their secrets."""
-    rows = site_of(request).store.read(lambda tx: access.tokens_of(tx, who.actor.id))
-    return {"items": [token_json(row) for row in rows], "next": None}
-
-
-@router.post("/tokens", status_code=201)
-def post_token(request: Request, who: Who, body: TokenBody) -> dict[str, Any]:
-    """Make a token; the secret is shown this once."""
-    site = site_of(request)
-
-    def make(tx: Tx) -> tuple[str, str]:
-        actor_id = who.actor.id
-        allow(tx, site, who, "token.manage", f"actor:{who.actor.name}")
-        if body.actor and body.actor != who.actor.name:
-            allow(tx, site, who, "actor.change", f"actor:{body.actor}")
-            actor_id = _actor_id(tx, body.actor)
-        asked = TokenRequest(kind="pat", name=body.name, seconds=parse_seconds(body.expires))
-        return access.create_token(tx, site, actor_id=actor_id, request=asked, by=who.actor.id)
-
-    token_id, secret = site.store.write(make)
-    house_of(request).push()
-    return {"id": token_id, "token": secret, "name": body.name, "expires": body.expires}
-
-
-@router.delete("/tokens/{token_id}")
-def delete_token(request: Request, who: Who, token_id: str) -> dict[str, Any]:
-    """End a token."""
-    site = site_of(request)
-    site.store.write(lambda tx: access.revoke_token(tx, site, token_id=token_id, by=who.actor))
-    house_of(request).push()
-    return {"id": token_id, "revoked": True}
-
-
-@router.post("/login-links", status_code=201)
-def post_login_link(request: Request, who: Who) -> dict[str, Any]:
-    """A one-time sign-in link for the caller's own browser, good for 15 minutes."""
-    site = site_of(request)
-    asked = TokenRequest(kind="lnk", name="sign-in link", seconds=access.LINK_SECONDS)
-    _, secret = site.store.write(
-        lambda tx: access.create_token(tx, site, actor_id=who.actor.id, request=asked, by=who.actor.id)
-    )
-    return {"url": f"{str(request.base_url).rstrip('/')}/sign-in?link={secret}", "seconds": access.LINK_SECONDS}
+def whoami(who: Anyone) -> dict[str, Any]:
+    """The caller, its clearance and its roles here and on the home."""
+    return actor_json(who.actor) | {"project": who.project, "role": who.actor.roles.get(who.project_id)}
 
 
 @router.get("/projects")
-def get_projects(request: Request, who: Who) -> dict[str, Any]:
+def get_projects(request: Request, who: Anyone) -> dict[str, Any]:
     """Projects in which the caller has a role."""
     rows = site_of(request).store.read(access.projects)
     items = [
@@ -83,7 +37,7 @@ def get_projects(request: Request, who: Who) -> dict[str, Any]:
 
 
 @router.post("/projects", status_code=201)
-def post_project(request: Request, who: Who, body: ProjectBody) -> dict[str, Any]:
+def post_project(request: Request, who: Anyone, body: ProjectBody) -> dict[str, Any]:
     """Make a project; the caller becomes its owner."""
     site = site_of(request)
 
@@ -120,9 +74,8 @@ def post_member(request: Request, who: Who, name: str, body: MemberBody) -> dict
         project_id = _own_project(tx, who, name)
         there = Caller(actor=who.actor, project_id=project_id, project=name, label=who.label)
         allow(tx, site, there, "member.change", f"project:{name}")
-        actor_id = _actor_id(tx, body.actor)
-        if actor_id == who.actor.id:
-            raise Refused("own_role", "Nobody changes their own role.", fix="Ask another owner.", status=403)
+        actor_id = actor_id_of(tx, body.actor)
+        _not_oneself(who, actor_id)
         access.set_member(tx, site, project_id=project_id, actor_id=actor_id, role=body.role or None, by=who.actor.id)
 
     site.store.write(change)
@@ -131,14 +84,14 @@ def post_member(request: Request, who: Who, name: str, body: MemberBody) -> dict
 
 
 @router.get("/users")
-def get_users(request: Request, who: Who) -> dict[str, Any]:
-    """All actors, for an owner."""
+def get_users(request: Request, who: Anyone) -> dict[str, Any]:
+    """All actors, for auditors and operators."""
     site = site_of(request)
 
     def read(tx: Tx) -> list[dict[str, Any]]:
-        allow(tx, site, who, "actor.change", "actor:all")
+        allow(tx, site, who, "audit", "actor:all")
         return [
-            {"id": row.id, "name": row.name, "kind": row.kind, "clearance": row.clearance}
+            {"id": row.id, "name": row.name, "kind": row.kind, "clearance": row.clearance, "site_role": row.site_role}
             | {"created": iso_time(row.created), "disabled": row.disabled is not None}
             for row in access.actors(tx)
         ]
@@ -147,25 +100,64 @@ def get_users(request: Request, who: Who) -> dict[str, Any]:
 
 
 @router.post("/users", status_code=201)
-def post_user(request: Request, who: Who, body: ActorBody) -> dict[str, Any]:
+def post_user(request: Request, who: Anyone, body: ActorBody) -> dict[str, Any]:
     """Make an actor, with a role in this project if one is given."""
     site = site_of(request)
 
     def make(tx: Tx) -> str:
         allow(tx, site, who, "actor.change", f"actor:{body.name}", body.clearance)
-        clearance = parse_label(body.clearance)
-        actor_id = access.create_actor(tx, site, name=body.name, kind=body.kind, clearance=clearance, by=who.actor.id)
-        if body.role:
-            access.set_member(tx, site, project_id=who.project_id, actor_id=actor_id, role=body.role, by=who.actor.id)
-        return actor_id
+        return _make_actor(tx, request, who, body)
 
     actor_id = site.store.write(make)
     house_of(request).push()
     return {"id": actor_id, "name": body.name, "kind": body.kind, "clearance": body.clearance}
 
 
+@router.post("/invitations", status_code=201)
+def post_invitation(request: Request, who: Who, body: InvitationBody) -> dict[str, Any]:
+    """An account with a role in this project, and the link by which its person comes in; no mail is sent."""
+    site = site_of(request)
+
+    def make(tx: Tx) -> tuple[str, str]:
+        allow(tx, site, who, "actor.invite", f"actor:{body.name}", body.clearance)
+        asked = ActorBody(name=body.name, clearance=body.clearance, role=body.role)
+        actor_id = _make_actor(tx, request, who, asked)
+        return actor_id, invitation(tx, request, actor_id, by=who.actor.id)
+
+    actor_id, url = site.store.write(make)
+    house_of(request).push()
+    return {"id": actor_id, "name": body.name, "url": url, "seconds": access.INVITATION_SECONDS}
+
+
+@router.post("/users/{name}/invite", status_code=201)
+def invite_user(request: Request, who: Anyone, name: str) -> dict[str, Any]:
+    """A one-time link for somebody who has an account already, for example after losing every way to sign in."""
+    site = site_of(request)
+
+    def make(tx: Tx) -> str:
+        allow(tx, site, who, "actor.change", f"actor:{name}")
+        return invitation(tx, request, actor_id_of(tx, name), by=who.actor.id)
+
+    return {"name": name, "url": site.store.write(make), "seconds": access.INVITATION_SECONDS}
+
+
+@router.post("/users/{name}/role")
+def post_site_role(request: Request, who: Anyone, name: str, body: SiteRoleBody) -> dict[str, Any]:
+    """Give or take a role on the whole home."""
+    site = site_of(request)
+
+    def change(tx: Tx) -> None:
+        allow(tx, site, who, "actor.change", f"actor:{name}")
+        actor_id = actor_id_of(tx, name)
+        _not_oneself(who, actor_id)
+        access.set_site_role(tx, site, actor_id=actor_id, role=body.role or None, by=who.actor.id)
+
+    site.store.write(change)
+    return {"name": name, "role": body.role or None}
+
+
 @router.post("/users/{name}/disable")
-def disable_user(request: Request, who: Who, name: str) -> dict[str, Any]:
+def disable_user(request: Request, who: Anyone, name: str) -> dict[str, Any]:
     """Stop an actor's tokens and sessions."""
     site = site_of(request)
 
@@ -180,16 +172,37 @@ def disable_user(request: Request, who: Who, name: str) -> dict[str, Any]:
 
 def actor_json(actor: Actor) -> dict[str, Any]:
     """An actor as the API shows it."""
-    shown = asdict(actor) | {"clearance": str(actor.clearance), "projects": sorted(actor.projects)}
-    del shown["roles"], shown["token_id"]
-    return shown
+    shown: dict[str, Any] = {"id": actor.id, "name": actor.name, "kind": actor.kind, "clearance": str(actor.clearance)}
+    shown |= {"site_role": actor.site_role or None, "projects": sorted(actor.projects)}
+    return shown | {"scopes": sorted(actor.scopes), "proved": actor.fresh}
 
 
-def _actor_id(tx: Tx, name: str) -> str:
+def actor_id_of(tx: Tx, name: str) -> str:
+    """The id of the actor called `name`. Raises NotFound."""
     row = access.actor_named(tx, name)
     if row is None:
         raise NotFound("actor", name)
     return str(row.id)
+
+
+def invitation(tx: Tx, request: Request, actor_id: str, *, by: str) -> str:
+    """The address of a new invitation."""
+    asked = TokenRequest(kind="inv", name="invitation", seconds=access.INVITATION_SECONDS)
+    _, secret = access.create_token(tx, site_of(request), actor_id=actor_id, request=asked, by=by)
+    return f"{base_url(request)}/sign-in?link={secret}"
+
+
+def _make_actor(tx: Tx, request: Request, who: Caller, body: ActorBody) -> str:
+    site, clearance = site_of(request), parse_label(body.clearance)
+    actor_id = access.create_actor(tx, site, name=body.name, kind=body.kind, clearance=clearance, by=who.actor.id)
+    if body.role:
+        access.set_member(tx, site, project_id=who.project_id, actor_id=actor_id, role=body.role, by=who.actor.id)
+    return actor_id
+
+
+def _not_oneself(who: Caller, actor_id: str) -> None:
+    if actor_id == who.actor.id:
+        raise Refused("own_role", "Nobody changes their own role.", fix="Ask another owner.", status=403)
 
 
 def _own_project(tx: Tx, who: Caller, name: str) -> str:

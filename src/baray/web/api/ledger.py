@@ -13,16 +13,15 @@ from starlette.background import BackgroundTask
 
 from baray import catalog
 from baray import ledger as log
-from baray.access import project_named
 from baray.core import NotFound, Ref, canonical_json, iso_time, parse_ref
 from baray.store import Tx
-from baray.web.api import runs, services
+from baray.web.api import runs, services, sources
 from baray.web.api.shapes import CosignBody, WitnessBody
-from baray.web.boundary import Caller, allow, caller, house_of, site_of
+from baray.web.boundary import Caller, allow, caller, house_of, signed_in, site_of
 
 api = APIRouter(tags=["ledger"])
 router = APIRouter(tags=["ledger"])
-Who = Annotated[Caller, Depends(caller)]
+Who = Annotated[Caller, Depends(signed_in)]
 
 
 @router.get("/ledger/{path:path}")
@@ -149,10 +148,12 @@ def export(request: Request, who: Who) -> FileResponse:
 
 
 @api.get("/ledger/proof")
-def proof(request: Request, who: Who, ref: str) -> Response:
+def proof(request: Request, who: Who, ref: str, project: str = "") -> Response:
     """A proof bundle about a version or an Answer, which anybody verifies offline."""
     site = site_of(request)
     parsed = parse_ref(ref)
+    if parsed.kind != "entry":
+        who = caller(request, project)
     if parsed.kind == "answer":
         services.await_answer(request, parsed.name)
 
@@ -175,16 +176,13 @@ def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, b
         return services.find_service(tx, who, ref.name).id, b""
     if ref.kind == "run":
         return runs.find_run(tx, request, who, ref.name).id, b""
-    version = catalog.resolve(tx, who.project_id, ref)
-    allow(tx, site, who, "read", f"{version.kind}:{version.name}", version.label)
+    version = sources.find_version(tx, request, who, ref.kind, str(ref))
     return version.id, canonical_json(catalog.read_manifest(site, version))
 
 
 def _audit(tx: Tx, request: Request, who: Caller) -> None:
-    """Entries speak of every project, so they need the right to audit in the home's own one."""
-    home = project_named(tx, house_of(request).default_project)
-    there = Caller(actor=who.actor, project_id=home.id, project=home.name, label=home.label)
-    allow(tx, site_of(request), there, "audit", f"project:{home.name}")
+    """Entries speak of every project, so they are for the auditors of the home."""
+    allow(tx, site_of(request), who, "audit", f"project:{who.project}")
 
 
 def _entry_json(entry: log.Entry) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from typing import Any
 
@@ -115,6 +116,8 @@ class TokenBody(Body):
     name: str = Field(max_length=200)
     expires: str = "30d"
     actor: str = ""
+    scopes: list[str] = Field(default_factory=list, max_length=4)
+    max_label: str = ""
 
 
 class ProjectBody(Body):
@@ -138,6 +141,20 @@ class ActorBody(Body):
     name: str
     kind: str = Field(default="person", pattern="^(person|service)$")
     clearance: str = "internal"
+    role: str = ""
+
+
+class InvitationBody(Body):
+    """Somebody to invite: an account with a role here, and a one-time link to come in."""
+
+    name: str
+    clearance: str = "internal"
+    role: str = "member"
+
+
+class SiteRoleBody(Body):
+    """A role on the whole home; an empty one takes it away."""
+
     role: str = ""
 
 
@@ -165,4 +182,11 @@ def token_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
     """A token without its secret."""
     shown = {"id": row.id, "name": row.name, "kind": row.kind, "created": iso_time(row.created)}
     shown |= {"expires": iso_time(row.expires), "revoked": row.revoked is not None}
-    return shown
+    shown |= {"scopes": json.loads(row.scopes), "max_label": row.max_label}
+    return shown | {"last_used": iso_time(row.last_used) if row.last_used else None}
+
+
+def session_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+    """A session without its secret."""
+    shown = {"id": row.id, "way": row.way, "agent": row.agent, "created": iso_time(row.created)}
+    return shown | {"last_used": iso_time(row.last_used or row.created), "expires": iso_time(row.expires)}
