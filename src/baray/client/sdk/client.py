@@ -13,6 +13,7 @@ from baray.client.sdk.upload import Gathered, LocalFile, gather
 from baray.core import Ref, Refused, parse_ref
 
 _MISSING_BATCH = 1000
+_SEND_ROUNDS = 5
 _PLURALS = {"source": "sources", "dataset": "datasets", "index": "indexes", "model": "models", "service": "services"}
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
@@ -128,10 +129,18 @@ class Client:
         `progress` gets bytes sent and bytes to send. An upload that broke goes on with the next missing file.
         """
         gathered = files if isinstance(files, Gathered) else gather(files)
-        self._send_missing(gathered.files, progress)
         listed = [{"path": file.path, "digest": file.digest, "bytes": file.bytes} for file in gathered.files]
         body: Json = {"name": name, "title": title, "label": label, "licence": licence, "files": listed}
-        return self.post("sources", {key: value for key, value in body.items() if value != ""}, repeatable=True)
+        body = {key: value for key, value in body.items() if value != ""}
+        for _ in range(_SEND_ROUNDS):
+            self._send_missing(gathered.files, progress)
+            try:
+                return self.post("sources", body, repeatable=True)
+            except Refused as error:
+                # A server that was started again in between has forgotten who sent what: it is told again.
+                if error.code != "missing_blobs":
+                    raise
+        return self.post("sources", body, repeatable=True)
 
     def _send_missing(self, files: Sequence[LocalFile], progress: Callable[[int, int], None]) -> None:
         by_digest = {file.digest: file for file in files}
