@@ -14,13 +14,14 @@ from typing import Any
 from figures import Context, Figure
 
 from baray.runs import sandbox, supervisor
+from baray.runs.sandbox.survey import survey
 
 
 def measure(context: Context) -> Iterator[Figure]:
     """Both commands are started by the same supervisor with the same limits; only the sandbox differs."""
-    report = sandbox.probe()
-    yield Figure(name="probes.contained", value=sum(probe.contained for probe in report.probes), unit="probes")
-    yield Figure(name="probes.total", value=len(report.probes), unit="probes")
+    probes, _ = survey(sandbox.find_bwrap(), sandbox.find_cgroups(), slot=97)
+    yield Figure(name="probes.contained", value=sum(probe.contained for probe in probes), unit="probes")
+    yield Figure(name="probes.total", value=len(probes), unit="probes")
     number = 15 if context.quick else 60
     cgroups = sandbox.find_cgroups()
     plain, held = [], []

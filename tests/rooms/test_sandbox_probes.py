@@ -184,6 +184,8 @@ class Machine:
         (16, 29, (0, 0x5412), 1),  # ioctl TIOCSTI
         (16, 29, (0, 0xFF_0000_5412), 1),  # the same with a high bit: the kernel takes 32
         (16, 29, (0, 0x5401), "allow"),  # ioctl TCGETS
+        (135, 92, (0xFFFFFFFF,), "allow"),  # personality: which one is in force
+        (135, 92, (0x0400000,), 1),  # personality, READ_IMPLIES_EXEC
         (91, 52, (3, 0o4755), 1),  # fchmod u+s
         (91, 52, (3, 0o755), "allow"),
         (257, 56, (3, 0, 0o101, 0o4755), 1),  # openat O_CREAT with set-uid

@@ -119,6 +119,9 @@ _MODES = {
 }
 # name: (numbers, index of the flags, index of the mode that counts when the flags create a file)
 _OPENS = {"open": ((2, -1), 1, 2), "openat": ((257, 56), 2, 3)}
+# PER_LINUX, UNAME26 and PER_LINUX32 alone and together, and the question which one is in force: as containers allow.
+_PERSONALITIES = (0, 0x20000, 0x8, 0x20008, 0xFFFFFFFF)
+_PERSONALITY = (135, 92)
 _CLONE, _IOCTL, _SOCKET, _SOCKETPAIR = (56, 220), (16, 29), (41, 198), (53, 199)
 
 _Line = tuple[int, int, str, str]  # code, k, label if true, label if false ("" = next line)
@@ -196,11 +199,10 @@ def _add_checks(program: _Assembler, at: int) -> None:
     _deny_if(program, _JEQ, list(_TERMINAL_INJECTION))
     program.label("socket")
     program.add(_LOAD, _argument(0))
-    for family in _FAMILIES:
-        program.add(_JEQ, family, "family-allowed")
-    program.add(_RETURN, _ERRNO | _EAFNOSUPPORT)
-    program.label("family-allowed")
-    program.add(_RETURN, _ALLOW)
+    _allow_if(program, _FAMILIES, _EAFNOSUPPORT)
+    program.label("personality")
+    program.add(_LOAD, _argument(0))
+    _allow_if(program, _PERSONALITIES, _EPERM)
     for name, (numbers, flags, mode) in _OPENS.items():
         if numbers[at] >= 0:
             program.label(name)
@@ -216,6 +218,15 @@ def _add_checks(program: _Assembler, at: int) -> None:
         _deny_if(program, _JSET, [_SET_ID])
 
 
+def _allow_if(program: _Assembler, values: tuple[int, ...], otherwise: int) -> None:
+    label = f"allow-{len(program.lines)}"
+    for value in values:
+        program.add(_JEQ, value, label)
+    program.add(_RETURN, _ERRNO | otherwise)
+    program.label(label)
+    program.add(_RETURN, _ALLOW)
+
+
 def _deny_if(program: _Assembler, code: int, values: list[int]) -> None:
     label = f"deny-{len(program.lines)}"
     for value in values:
@@ -227,6 +238,7 @@ def _deny_if(program: _Assembler, code: int, values: list[int]) -> None:
 
 def _checked_calls() -> list[tuple[str, tuple[int, int]]]:
     calls = [("clone", _CLONE), ("ioctl", _IOCTL), ("socket", _SOCKET), ("socket", _SOCKETPAIR)]
+    calls += [("personality", _PERSONALITY)]
     calls += [(name, numbers) for name, (numbers, _, _) in _OPENS.items()]
     return calls + [(f"mode-{index}", numbers) for numbers, index in _MODES.values()]
 

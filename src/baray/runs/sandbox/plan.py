@@ -117,6 +117,8 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
         head += ["--ro-bind-try", path, path]
     middle = ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - inside
     middle += ["--size", str(shared), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
+    # Without a size of its own, and in no count of a process's memory: nothing may be kept between the device nodes.
+    middle += ["--remount-ro", "/dev"]
     middle += ["--perms", "0700", "--dir", "/run", "--chdir", "/job", "--remount-ro", "/"]
     # Set inside the new user namespace these count for this sandbox alone; set before it they would count all of the uid.
     rlimits = ["/usr/bin/prlimit", "--core=0", "--nofile=4096"]

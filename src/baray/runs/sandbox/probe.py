@@ -26,6 +26,8 @@ FIRST_SLOT_UID = 61000
 SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 _PROBES = Path(__file__).with_name("probes.py")
 PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
+PROCESSES = 64
+"""That a probe's sandbox may have."""
 _START_LIMIT_SECONDS = 20.0
 
 
@@ -57,6 +59,16 @@ class TierReport:
     """The probes that ran."""
     milliseconds: float
     """How long the probes took, start-up included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shown:
+    """A program of ours for the sandbox."""
+
+    binds: tuple[Bind, ...]
+    """What it is made of."""
+    arguments: tuple[str, ...]
+    """After the interpreter and its options."""
 
 
 def find_bwrap(folders: str = PROGRAM_FOLDERS) -> str:
@@ -119,8 +131,10 @@ def run_probes(
             "port": str(listener.getsockname()[1]),
             "abstract": "baray-probe-" + secret,
         }
-        plan = _plan(folder, bwrap, cgroups, facts, slot)
-        return _run(folder, change(plan) if change else plan, secret)
+        bind = Bind(under=_PROBES.parent, path=_PROBES.name, to="/in/probes.py")
+        shown = Shown(binds=(bind,), arguments=("/in/probes.py", json.dumps(facts)))
+        plan = probe_plan(folder, bwrap, cgroups, slot, shown)
+        return run_plan(folder, change(plan) if change else plan, secret)
 
 
 def slot_owner(slot: int) -> Owner:
@@ -139,28 +153,26 @@ def environment_bind(base: Path = Path(sys.base_prefix)) -> tuple[tuple[Bind, ..
     return (bind,), str(Path("/env") / program.relative_to(os.path.realpath(base)))
 
 
-def _plan(folder: Path, bwrap: str, cgroups: Cgroups, facts: dict[str, str], slot: int) -> dict[str, Any]:
+def probe_plan(folder: Path, bwrap: str, cgroups: Cgroups, slot: int, shown: Shown) -> dict[str, Any]:
+    """The plan of a program of ours that is run as a tenant's command would be."""
     owner = slot_owner(slot)
     for part in ("work", "out"):
         (folder / part).mkdir()
         if owner.uid is not None and owner.gid is not None:
             os.chown(folder / part, owner.uid, owner.gid)
     environment, program = environment_bind()
-    binds = (
-        *environment,
-        Bind(under=_PROBES.parent, path=_PROBES.name, to="/in/probes.py"),
-        Bind(under=folder, path="work", to="/job", write=True),
-    )
-    limits = Limits(memory_bytes=2**28, time_seconds=_START_LIMIT_SECONDS, processes=64)
+    binds = (*environment, *shown.binds, Bind(under=folder, path="work", to="/job", write=True))
+    limits = Limits(memory_bytes=2**28, time_seconds=_START_LIMIT_SECONDS, processes=PROCESSES)
     groups = make_group(cgroups, f"probe-{os.getpid()}-{folder.name}", limits)
     base = supervisor_plan(
         attempt_dir=folder, log=folder / "log.txt", number=1, limits=limits, owner=owner, cgroups=groups
     )
-    argv = (program, "-I", "-S", "-B", "/in/probes.py", json.dumps(facts))
+    argv = (program, "-I", "-S", "-B", *shown.arguments)
     return sandbox_plan(base, Command(argv=argv, binds=binds, environment={}, bwrap=bwrap), limits)
 
 
-def _run(folder: Path, plan: dict[str, Any], secret: str) -> tuple[tuple[Probe, ...], float]:
+def run_plan(folder: Path, plan: dict[str, Any], secret: str) -> tuple[tuple[Probe, ...], float]:
+    """Run it and read what its probes told. Raises Refused `no_sandbox` if they told nothing."""
     # The launcher's environment holds a secret, as a careless operator's would.
     plan = {**plan, "env": {**plan["env"], "BARAY_PROBE_SECRET": secret}}
     (folder / "supervisor.json").write_text(json.dumps(plan))
