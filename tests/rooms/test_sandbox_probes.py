@@ -39,6 +39,12 @@ def without(plan, *words, where="head"):
     return plan | {"sandbox": plan["sandbox"] | {where: [word for word in plan["sandbox"][where] if word not in words]}}
 
 
+def writable_root(plan):
+    words = plan["sandbox"]["middle"]
+    kept = [word for at, word in enumerate(words) if "--remount-ro" not in (word, words[at - 1])]
+    return plan | {"sandbox": plan["sandbox"] | {"middle": kept}}
+
+
 def with_more(plan, *words):
     return plan | {"sandbox": plan["sandbox"] | {"middle": [*plan["sandbox"]["middle"], *words]}}
 
@@ -79,7 +85,7 @@ def leave_a_descriptor_open(plan):
         ("its own network", lambda p: with_more(p, "--share-net"), {"loopback", "abstract_socket"}),
         ("its own processes", shared_processes, {"host_processes"}),
         ("a cleared environment", lambda p: without(p, "--clearenv"), {"environment"}),
-        ("a read-only root", lambda p: without(p, "--remount-ro", "/", where="middle"), {"root_write"}),
+        ("a read-only root", writable_root, {"root_write"}),
         ("files that are not shown", show_the_trap, {"file_outside"}),
         ("closed descriptors", leave_a_descriptor_open, {"leaked_descriptors"}),
     ],
