@@ -79,7 +79,13 @@ class VersionRow:
     manifest_digest: str
     """Of the manifest's blob."""
     label: str
-    """Immutable."""
+    """In force: its own joined with what it was raised to since."""
+    own_label: str
+    """What it was published with; immutable."""
+    floor: str
+    """Join of what it was raised to; each of its rows is at least this."""
+    ceiling: str | None
+    """What two people lowered it to: each of its rows is at most this, but for the floor. None: it was not lowered."""
     run_id: str | None
     """The Run that made it; None for a Source."""
     bytes: int

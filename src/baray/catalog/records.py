@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Row, Select, func, insert, select, update
 
+from baray.access import join, parse_label
 from baray.catalog.nouns import SourceFile, VersionRow
 from baray.store import Tx, schema
 
@@ -16,6 +18,22 @@ source, thing, version, source_file, edge = (
     schema.version,
     schema.source_file,
     schema.edge,
+)
+raised, lowering = schema.raised, schema.lowering
+# A label has no blank in it, so that several stand in one text.
+_RAISED = (
+    select(func.aggregate_strings(raised.c.label, " "))
+    .where(raised.c.version_id == version.c.id)
+    .correlate(version)
+    .scalar_subquery()
+    .label("raised")
+)
+_CEILING = (
+    select(lowering.c.target_label)
+    .where(lowering.c.made_version == version.c.id)
+    .correlate(version)
+    .scalar_subquery()
+    .label("ceiling")
 )
 _VERSION = (
     version.c.id,
@@ -27,7 +45,13 @@ _VERSION = (
     version.c.bytes,
     version.c.created,
     version.c.summary,
+    _RAISED,
+    _CEILING,
 )
+
+
+def _anything(_label: str) -> bool:
+    return True
 
 
 def _things(kind: str) -> Select[Any]:
@@ -39,11 +63,24 @@ def _things(kind: str) -> Select[Any]:
     return named.join(thing, thing.c.id == version.c.thing_id).where(thing.c.kind == kind)
 
 
-def _row(kind: str, row: Any) -> VersionRow:  # noqa: ANN401 - a row
+def _row(kind: str, row: Row[Any]) -> VersionRow:
     values = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name for it
-    return VersionRow(
-        **values | {"summary": json.loads(values["summary"]), "kind": kind, "ref": f"{kind}:{row.name}@v{row.number}"}
-    )
+    floor = _floor(values.pop("raised"))
+    values |= {"summary": json.loads(row.summary), "kind": kind, "ref": f"{kind}:{row.name}@v{row.number}"}
+    return VersionRow(**values | {"own_label": row.label, "floor": floor, "label": _joined(row.label, floor)})
+
+
+def _label_of(row: Row[Any]) -> str:
+    """The effective label of a row with `label` and `raised`."""
+    return _joined(row.label, _floor(row.raised))
+
+
+def _floor(raised_labels: str | None) -> str:
+    return str(join(parse_label(one) for one in (raised_labels or "").split()))
+
+
+def _joined(label: str, floor: str) -> str:
+    return label if floor == "public" else str(join([parse_label(label), parse_label(floor)]))
 
 
 def find(tx: Tx, project_id: str, kind: str, name: str, number: int | None) -> VersionRow | None:
@@ -78,18 +115,15 @@ def by_digest(tx: Tx, project_id: str, kind: str, name: str, digest: str, label:
     return None if row is None else _row(kind, row)
 
 
-def newest(tx: Tx, project_id: str, kind: str) -> list[VersionRow]:
-    """The newest version of every thing of a kind, by name."""
+def newest(tx: Tx, project_id: str, kind: str, readable: Callable[[str], bool] = _anything) -> list[VersionRow]:
+    """The newest version of every thing of a kind that is `readable`, by name."""
     table = source if kind == "source" else thing
-    own = version.c.source_id if kind == "source" else version.c.thing_id
-    last = select(own, func.max(version.c.number).label("top")).group_by(own).subquery()
-    statement = (
-        _things(kind)
-        .join(last, (last.c[0] == own) & (last.c.top == version.c.number))
-        .where(table.c.project_id == project_id)
-        .order_by(table.c.name)
-    )
-    return [_row(kind, row) for row in tx.execute(statement)]
+    statement = _things(kind).where(table.c.project_id == project_id).order_by(table.c.name, version.c.number.desc())
+    found: dict[str, VersionRow] = {}
+    for row in tx.execute(statement):
+        if row.name not in found and readable(_label_of(row)):
+            found[row.name] = _row(kind, row)
+    return list(found.values())
 
 
 def all_versions(tx: Tx, project_id: str, kind: str, name: str) -> list[VersionRow]:
@@ -206,16 +240,16 @@ def service_revision(tx: Tx, project_id: str, name: str) -> str | None:
     return tx.execute(select(service.c.current_revision).where(where)).scalar()
 
 
-def known_digests(tx: Tx, project_id: str, digests: list[str]) -> set[str]:
-    """Which of `digests` are files of the project's Sources."""
+def known_digests(tx: Tx, project_id: str, digests: list[str], readable: Callable[[str], bool] = _anything) -> set[str]:
+    """Which of `digests` are files of the project's Sources under a label that is `readable`."""
     known: set[str] = set()
     for start in range(0, len(digests), 500):
         some = digests[start : start + 500]
         statement = (
-            select(source_file.c.digest)
+            select(source_file.c.digest, source_file.c.label, _RAISED)
             .join(version, version.c.id == source_file.c.version_id)
             .join(source, source.c.id == version.c.source_id)
             .where(source.c.project_id == project_id, source_file.c.digest.in_(some))
         )
-        known.update(str(row.digest) for row in tx.execute(statement))
+        known.update(str(row.digest) for row in tx.execute(statement) if readable(_label_of(row)))
     return known

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -115,12 +115,19 @@ def publish(tx: Tx, site: Site, publication: Publication) -> VersionRow:
     return published
 
 
-def resolve(tx: Tx, project_id: str, ref: Ref) -> VersionRow:
-    """The version that `ref` points at, the newest where it names none. Raises NotFound."""
-    found = records.find(tx, project_id, ref.kind, ref.name, ref.version)
-    if found is None:
+def resolve(tx: Tx, project_id: str, ref: Ref, readable: Callable[[str], bool] = lambda _label: True) -> VersionRow:
+    """The version that `ref` points at; where it names none the newest whose label is `readable`. Raises NotFound.
+
+    A version that is named and not readable is given all the same: the caller's decision refuses it and tells of it.
+    """
+    if ref.version is not None:
+        found = records.find(tx, project_id, ref.kind, ref.name, ref.version)
+        several = [] if found is None else [found]
+    else:
+        several = records.all_versions(tx, project_id, ref.kind, ref.name)
+    if not several:
         raise NotFound(ref.kind, str(ref))
-    return found
+    return next((version for version in several if readable(version.label)), several[0])
 
 
 def version_files(tx: Tx, site: Site, version: VersionRow) -> list[SourceFile]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,12 +104,13 @@ def list_runs(
     return [run_from_row(row) for row in tx.execute(statement.order_by(run.c.id.desc()).limit(limit))]
 
 
-def counts(tx: Tx, project_id: str) -> dict[str, int]:
-    """Number of Runs of a project by state."""
-    found = tx.execute(
-        select(run.c.state, func.count().label("number")).where(run.c.project_id == project_id).group_by(run.c.state)
-    )
-    return dict.fromkeys(STATES, 0) | {str(row.state): int(row.number) for row in found}
+def counts(tx: Tx, project_id: str, readable: Callable[[str], bool] = lambda _label: True) -> dict[str, int]:
+    """Number of Runs of a project by state, of those whose label is `readable`."""
+    statement = select(run.c.state, run.c.label, func.count().label("number")).where(run.c.project_id == project_id)
+    numbers = dict.fromkeys(STATES, 0)
+    for row in tx.execute(statement.group_by(run.c.state, run.c.label)):
+        numbers[row.state] += int(row.number) if readable(row.label) else 0
+    return numbers
 
 
 def active(tx: Tx) -> int:

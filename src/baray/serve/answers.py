@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from baray.access import Site
+from baray.access import Site, join, parse_label
 from baray.core import NotFound, canonical_json, iso_date
 from baray.serve import records
 from baray.serve.receipts import Denial, Line, Receipt, decode_line
@@ -92,11 +92,13 @@ def count_answers(tx: Tx, service_id: str) -> dict[str, int]:
     return records.count_answers(tx, service_id)
 
 
-def usage(tx: Tx, project_id: str, *, by: str = "service") -> list[dict[str, Any]]:
-    """Requests and milliseconds of a project by `service`, `key` or `project`."""
+def usage(
+    tx: Tx, project_id: str, *, by: str = "service", services: Collection[str] | None = None
+) -> list[dict[str, Any]]:
+    """Requests and milliseconds of a project by `service`, `key` or `project`, of all its Services or of `services`."""
     return [
         {by: row.key, "requests": row.requests, "ms": round(row.ms, 3)}
-        for row in records.usage_by(tx, project_id, _USAGE_COLUMNS[by])
+        for row in records.usage_by(tx, project_id, _USAGE_COLUMNS[by], services)
     ]
 
 
@@ -229,4 +231,13 @@ def _write_denials(tx: Tx, site: Site, denials: list[Denial]) -> None:
 
 def _answer(row: Row[Any]) -> dict[str, Any]:
     values = {name: getattr(row, name) for name in records.ANSWER_COLUMNS}
-    return values | {"citations": json.loads(row.citations), "ref": f"answer:{row.id}"}
+    return values | {"citations": json.loads(row.citations), "ref": f"answer:{row.id}", "floor": _floor(row)}
+
+
+def _floor(row: Row[Any]) -> str:
+    """What the Answer's label is to be joined with: raises since then of what it quotes or tells of.
+
+    The row itself never changes: it is what the receipt's digest is of.
+    """
+    said_nothing = row.outcome == "out-of-scope"
+    return str(join(parse_label(one) for one in (row.raised or "").split() if not said_nothing))

@@ -84,7 +84,7 @@ class DeskAnswer:
     referral: str | None
     """The office to ask instead; None when answered."""
     labels: tuple[str, ...]
-    """Labels of the cited documents, sorted: the caller joins them."""
+    """Labels of the documents that it quotes or calls expired: the caller joins them."""
     detail: Mapping[str, float]
     """Figures for evaluation: support, coverage."""
 
@@ -120,7 +120,8 @@ def answer(
             found=_found(current),
             language=asked_in,
             referral=_referral(hits, default_office),
-            labels=(),
+            # That something expired is told by the document that did: the Answer carries its label.
+            labels=(past[0].label,) if outcome == "expired" else (),
             detail=detail,
         )
     best = current[0]

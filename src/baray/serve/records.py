@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, func, insert, select, update
@@ -113,14 +113,25 @@ def add_usage(tx: Tx, rows: list[tuple[str, str, str, str, int, float]]) -> None
         tx.hot(_ADD_USAGE, rows)
 
 
+# What the version that an Answer came from was raised to, label after label.
+_RAISED = (
+    select(func.aggregate_strings(schema.raised.c.label, " "))
+    .join(schema.edge, schema.edge.c.parent == schema.raised.c.version_id)
+    .where(schema.edge.c.child == answer.c.revision_id, schema.edge.c.role == "answers-from")
+    .correlate(answer)
+    .scalar_subquery()
+    .label("raised")
+)
+
+
 def answer_by_id(tx: Tx, answer_id: str) -> Row[Any] | None:
     """An Answer, or None."""
-    return tx.execute(select(answer).where(answer.c.id == answer_id)).first()
+    return tx.execute(select(answer, _RAISED).where(answer.c.id == answer_id)).first()
 
 
 def answers(tx: Tx, service_id: str, *, outcome: str | None, after: str | None, limit: int) -> list[Row[Any]]:
     """Answers of a Service, newest first, older than the Answer `after`."""
-    statement = select(answer).where(answer.c.service_id == service_id)
+    statement = select(answer, _RAISED).where(answer.c.service_id == service_id)
     if outcome is not None:
         statement = statement.where(answer.c.outcome == outcome)
     if after is not None:
@@ -138,8 +149,8 @@ def count_answers(tx: Tx, service_id: str) -> dict[str, int]:
     return {row.outcome: row.number for row in tx.execute(statement)}
 
 
-def usage_by(tx: Tx, project_id: str, column: str) -> list[Row[Any]]:
-    """(key, requests, ms) of a project by `service_id`, `key_id` or `project_id`."""
+def usage_by(tx: Tx, project_id: str, column: str, services: Collection[str] | None) -> list[Row[Any]]:
+    """(key, requests, ms) of a project by `service_id`, `key_id` or `project_id`, of all its `services` or of some."""
     own = usage.c[column]
     statement = (
         select(own.label("key"), func.sum(usage.c.requests).label("requests"), func.sum(usage.c.ms).label("ms"))
@@ -147,4 +158,6 @@ def usage_by(tx: Tx, project_id: str, column: str) -> list[Row[Any]]:
         .group_by(own)
         .order_by(own)
     )
+    if services is not None:
+        statement = statement.where(usage.c.service_id.in_(services))
     return list(tx.execute(statement))

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0003"
+REVISION = "0004"
 
 metadata = MetaData(
     naming_convention={
@@ -82,6 +82,7 @@ project = Table(
     _text("title"),
     _text("label"),
     _time("created"),
+    _text("clearance", null=True),
 )
 actor = Table(
     "actor",
@@ -201,6 +202,62 @@ edge = Table(
     _text("role"),
     PrimaryKeyConstraint("child", "parent", "role"),
     Index(None, "parent"),
+)
+
+# Labels that changed. A version's own label never does: what was raised stands beside it, what was lowered is another
+# version of the same bytes.
+raised = Table(
+    "raised",
+    metadata,
+    _id("id", key=True),
+    _id("version_id", to="version.id"),
+    _text("label"),
+    _id("cause"),
+    _text("reason"),
+    _id("actor_id"),
+    _time("created"),
+    Index(None, "version_id"),
+)
+lowering = Table(
+    "lowering",
+    metadata,
+    _id("id", key=True),
+    _id("project_id", to="project.id"),
+    _id("version_id", to="version.id"),
+    _text("digest"),
+    _text("manifest_digest"),
+    _text("source_label"),
+    _text("target_label"),
+    _text("reason"),
+    _id("actor_id"),
+    _time("created"),
+    _time("expires"),
+    _text("state"),
+    _id("made_version", null=True),
+    Index(None, "project_id", "state"),
+    Index(None, "made_version"),
+)
+approval = Table(
+    "approval",
+    metadata,
+    _id("lowering_id", to="lowering.id"),
+    _id("actor_id", to="actor.id"),
+    _text("verdict"),
+    _text("way"),
+    _text("signed"),
+    _text("signature"),
+    _time("created"),
+    PrimaryKeyConstraint("lowering_id", "actor_id"),
+)
+approval_key = Table(
+    "approval_key",
+    metadata,
+    _id("id", key=True),
+    _id("actor_id", to="actor.id"),
+    _text("public"),
+    _time("created"),
+    _time("revoked", null=True),
+    Index(None, "actor_id"),
 )
 
 # Work.

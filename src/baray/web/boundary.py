@@ -87,7 +87,9 @@ def signed_in(request: Request, project: str = "") -> Caller:
             raise NotFound("project", name)
         return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
 
-    return site_of(request).store.read(load)
+    found = site_of(request).store.read(load)
+    request.state.caller = found
+    return found
 
 
 async def look_again(request: Request, who: Caller) -> Caller:

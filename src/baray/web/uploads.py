@@ -16,22 +16,22 @@ MAX_BLOB = 64 << 30  # bytes
 
 
 class Uploads:
-    """Digests that each project sent to this process; after a restart a client simply sends again."""
+    """Digests that each actor sent to each project of this process; after a restart a client simply sends again."""
 
     def __init__(self) -> None:
         """Nothing was sent yet."""
         self._lock = threading.Lock()  # guards _sent
-        self._sent: set[tuple[str, str]] = set()
+        self._sent: set[tuple[str, str, str]] = set()
 
-    def note(self, project_id: str, digest: str) -> None:
-        """The project sent these bytes."""
+    def note(self, project_id: str, actor_id: str, digest: str) -> None:
+        """The actor sent these bytes to the project."""
         with self._lock:
-            self._sent.add((project_id, digest))
+            self._sent.add((project_id, actor_id, digest))
 
-    def held(self, project_id: str, digests: Iterable[str]) -> set[str]:
-        """Which of `digests` the project sent."""
+    def held(self, project_id: str, actor_id: str, digests: Iterable[str]) -> set[str]:
+        """Which of `digests` the actor sent to the project."""
         with self._lock:
-            return {digest for digest in digests if (project_id, digest) in self._sent}
+            return {digest for digest in digests if (project_id, actor_id, digest) in self._sent}
 
 
 async def receive_blob(site: Site, request: Request, digest: str) -> int:

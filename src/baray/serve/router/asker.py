@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from baray.access import PUBLIC_ACTOR, Actor, Decision, Subject, cleared, decide, hash_secret
+from baray.access import PUBLIC_ACTOR, Actor, Decision, Subject, decide, hash_secret, may_read
 from baray.core import NotFound, Refused
 from baray.serve.router.snapshot import Route, Snapshot
 
@@ -79,12 +79,15 @@ def sees_everything(asker: Asker) -> bool:
     return asker.key_id == CONTROL_KEY or "owner" in asker.caller.roles.values()
 
 
-def may_ask(actor: Actor, route: Route) -> Decision:
-    """Whether `actor` may ask this Service at all: its audience first, then a model's label."""
+def may_ask(actor: Actor, route: Route, caller: Actor | None = None) -> Decision:
+    """Whether `actor` may ask this Service at all: its audience first, then a model's label.
+
+    `caller` is who asks in the actor's place: a model tells nobody what they could not ask it as themselves.
+    """
     if not _in_audience(actor, route):
         return Decision(allowed=False, rule="audience")
     # A desk is gated per Document, so the Service itself has no label to meet.
-    if route.kind != "desk" and not cleared(route.label, actor.clearance, actor.projects):
+    if route.kind != "desk" and not all(may_read(one, route.label) for one in (actor, caller or actor)):
         return Decision(allowed=False, rule="clearance")
     return Decision(allowed=True, rule="allowed")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from baray.access import cleared, join, parse_label
+from baray.access import Label, flows, join, may_read, parse_label
 from baray.core import Clock, Fault, Ids, NotFound, iso_date
 from baray.serve import desk
 from baray.serve.linear import LinearModel
@@ -58,7 +58,7 @@ def admit(
     """The Service and as whom it is asked. Raises NotFound for what is not there and for what the asker may not know."""
     route = find_route(snapshot, name, kind)
     asker = ask_as(snapshot, asker, as_name, route.project_id if route else "")
-    decision = may_ask(asker.actor, route) if route else None
+    decision = may_ask(asker.actor, route, asker.caller) if route else None
     if route is None or decision is None or not decision.allowed:
         # A denial is kept in both cases: hidden and missing take the same work.
         denial = Denial(
@@ -81,8 +81,12 @@ def ask_desk(route: Route, asker: Asker, question: str, asked_in: str | None, *,
     started = house.clock.monotonic()
     now = house.clock.now()
     today = iso_date(now + house.utc_offset_seconds)
-    actor = asker.actor
-    visible = [label for label in index.labels if cleared(parse_label(label), actor.clearance, actor.projects)]
+    # Who asks as another sees what both may read, never what the caller alone could not.
+    visible = [
+        label
+        for label in index.labels
+        if all(may_read(one, _in_force(route, label)) for one in (asker.actor, asker.caller))
+    ]
     said = desk.answer(index, question, labels=visible, today=today, default_office=route.office, language=asked_in)
     given = Given(
         id=house.ids.new("a"),
@@ -91,7 +95,7 @@ def ask_desk(route: Route, asker: Asker, question: str, asked_in: str | None, *,
         route=route,
         answer=said,
         today=today,
-        label=str(join(parse_label(label) for label in said.labels)),
+        label=str(join(_in_force(route, label) for label in said.labels)),
     )
     receipt = Receipt(
         id=given.id,
@@ -171,6 +175,14 @@ def question_object(given: Given) -> dict[str, Any]:
         "index": given.route.artefact,
         "today": given.today,
     }
+
+
+def _in_force(route: Route, label: str) -> Label:
+    """The label of an Index's segment as of now: no more than what two people lowered it to, no less than raised since."""
+    own = parse_label(label)
+    if route.ceiling is not None and not flows(own, route.ceiling):
+        own = route.ceiling
+    return join([own, route.floor])
 
 
 def _classified(model: LinearModel, number: int, text: str) -> dict[str, Any]:

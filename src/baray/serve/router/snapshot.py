@@ -44,6 +44,10 @@ class Route:
     """Number of the Revision."""
     label: Label
     """Of a model all that went into it; a desk is gated per Document instead."""
+    floor: Label
+    """What its Index was raised to since: each of its Documents is at least this."""
+    ceiling: Label | None
+    """What two people lowered its Index to: each of its Documents is at most this, but for the floor."""
     audience: frozenset[str]
     """`public`, `project`, names of actors."""
     created: float
@@ -148,8 +152,9 @@ def _routes(rows: list[dict[str, Any]], before: Snapshot | None) -> tuple[tuple[
         except BarayError as error:
             problems[f"{row['project']}/{row['name']}"] = error.message
             if known is not None:
-                # The Revision of before goes on answering, but to today's audience: a narrower one must hold at once.
-                routes.append(replace(known, audience=frozenset(row["audience"])))
+                # The Revision of before goes on answering, but to today's audience and labels: narrower ones hold at once.
+                label, floor = parse_label(row["label"]), parse_label(row["floor"])
+                routes.append(replace(known, audience=frozenset(row["audience"]), label=label, floor=floor))
     return tuple(sorted(routes, key=lambda route: (route.project, route.name))), problems
 
 
@@ -185,6 +190,8 @@ def _route(row: dict[str, Any], engine: Engine) -> Route:
         revision_id=row["revision_id"],
         revision=row["revision"],
         label=parse_label(row["label"]),
+        floor=parse_label(row["floor"]),
+        ceiling=parse_label(row["ceiling"]) if row["ceiling"] is not None else None,
         audience=frozenset(row["audience"]),
         created=row["created"],
         office=row["office"],

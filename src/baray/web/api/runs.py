@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -13,17 +14,33 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 
 from baray import runs
-from baray.access import Label, cleared, join, parse_label
-from baray.catalog import VersionRow, resolve
-from baray.core import NotFound, Refused, check_name, iso_time, parse_bytes, parse_ref, parse_seconds
+from baray.access import Label, join, may_read, parse_label
+from baray.catalog import VersionRow
+from baray.core import BarayError, NotFound, Refused, check_name, iso_time, parse_bytes, parse_seconds
 from baray.store import Tx
 from baray.web.api.shapes import BuildBody, IndexBody, RunBody, TrainBody
-from baray.web.boundary import Caller, allow, caller, house_of, site_of
+from baray.web.api.sources import find_version
+from baray.web.boundary import Caller, allow, caller, house_of, look_again, site_of
 
 router = APIRouter(tags=["runs"])
 Who = Annotated[Caller, Depends(caller)]
 _END_STATES = frozenset({"succeeded", "failed", "cancelled"})
 _POLL_SECONDS = 0.25
+
+
+class _Labelled(Protocol):
+    """A row of a list."""
+
+    @property
+    def id(self) -> str:
+        """Its id, by which pages go on."""
+
+    @property
+    def label(self) -> str:
+        """Its label, in force."""
+
+
+T = TypeVar("T", bound=_Labelled)
 
 
 @router.post("/datasets", status_code=202)
@@ -66,7 +83,9 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
     }
 
     def submit(tx: Tx) -> runs.Run:
-        inputs = {text: _input(tx, request, who, text, None) for text in body.inputs}
+        for earlier in body.after:
+            find_run(tx, request, who, earlier)  # what the caller may not see is no different from what is not there
+        inputs = {text: find_version(tx, request, who, None, text) for text in body.inputs}
         label = _label_of(who, inputs, "")
         allow(tx, site, who, "run.submit", f"project:{who.project}", str(label))
         named = {version.name: version for version in inputs.values()}
@@ -90,7 +109,7 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
                 output_label_rule="join",
                 priority=body.priority,
                 max_attempts=body.max_attempts,
-                after=tuple(body.after),
+                after=tuple(earlier.removeprefix("run:") for earlier in body.after),
             ),
         )
 
@@ -106,11 +125,13 @@ def list_runs(
     limit: Annotated[int, Query(ge=1, le=500)] = 50,
 ) -> dict[str, Any]:
     """Runs, newest first, a page at a time."""
-    found = site_of(request).store.read(
-        lambda tx: runs.list_runs(tx, who.project_id, after=after or None, limit=limit, state=state or None)
-    )
-    items = [run_json(run, who) for run in found if _may_see(who, run)]
-    return {"items": items, "next": found[-1].id if len(found) == limit else None}
+
+    def page(tx: Tx, last: str | None) -> list[runs.Run]:
+        return runs.list_runs(tx, who.project_id, after=last, limit=limit, state=state or None)
+
+    found = site_of(request).store.read(lambda tx: visible(who, partial(page, tx), after, limit))
+    shown = [run_json(run, who) for run in found[:limit]]
+    return {"items": shown, "next": found[limit - 1].id if len(found) > limit else None}
 
 
 @router.get("/runs/{run_id}")
@@ -161,6 +182,18 @@ def get_metrics(request: Request, who: Who, run_id: str) -> dict[str, Any]:
     return {"items": [json.loads(line) for line in lines if line.endswith("}")], "next": None}
 
 
+def visible(who: Caller, page: Callable[[str | None], list[T]], after: str, limit: int) -> list[T]:
+    """Up to `limit` + 1 rows that the caller may read: pages are filled, so that a short one does not tell of hidden rows."""
+    found: list[T] = []
+    rows = page(after or None)
+    while rows:
+        found += [row for row in rows if may_read(who.actor, row.label)]
+        if len(found) > limit or len(rows) < limit:
+            break
+        rows = page(rows[-1].id)
+    return found[: limit + 1]
+
+
 def find_run(tx: Tx, request: Request, who: Caller, run_id: str) -> runs.Run:
     """A Run that the caller may see. Raises NotFound."""
     run = runs.get_run(tx, run_id.removeprefix("run:"))
@@ -206,7 +239,7 @@ def _submit_recipe(
     options = recipe["check"](body.options)
 
     def submit(tx: Tx) -> runs.Run:
-        inputs = {name: _input(tx, request, who, text, wanted) for name, (wanted, text) in named.items()}
+        inputs = {name: find_version(tx, request, who, wanted, text) for name, (wanted, text) in named.items()}
         label = _label_of(who, inputs, body.label)
         allow(tx, site, who, "run.submit", f"{kind}:{body.name}", str(label))
         return runs.submit(
@@ -230,12 +263,6 @@ def _submit_recipe(
         )
 
     return _ring(request, who, site.store.write(submit))
-
-
-def _input(tx: Tx, request: Request, who: Caller, text: str, kind: str | None) -> VersionRow:
-    version = resolve(tx, who.project_id, parse_ref(text, kind=kind))
-    allow(tx, site_of(request), who, "read", f"{version.kind}:{version.name}", version.label)
-    return version
 
 
 def _label_of(who: Caller, inputs: dict[str, VersionRow], asked: str) -> Label:
@@ -267,10 +294,6 @@ def _find(request: Request, who: Caller, run_id: str) -> runs.Run:
     return site_of(request).store.read(lambda tx: find_run(tx, request, who, run_id))
 
 
-def _may_see(who: Caller, run: runs.Run) -> bool:
-    return cleared(parse_label(run.label), who.actor.clearance, who.actor.projects)
-
-
 def _folder(request: Request, run: runs.Run) -> Path:
     return house_of(request).home / "runs" / run.id
 
@@ -298,7 +321,12 @@ async def _events(request: Request, who: Caller, run: runs.Run) -> AsyncIterator
     """One poll of the file serves one reader; the file is in the page cache, so that this costs a `pread`."""
     path, offset = _folder(request, run) / "log.txt", 0
     while True:
-        found = await anyio.to_thread.run_sync(_find, request, who, run.id)
+        try:
+            # Who was signed out, or lost the clearance, or whose Run was raised: the stream ends like one that was never there.
+            who = await look_again(request, who)
+            found = await anyio.to_thread.run_sync(_find, request, who, run.id)
+        except BarayError:
+            return
         text, offset = await anyio.to_thread.run_sync(_read_log, path, offset)
         if text:
             yield "event: log\ndata: " + json.dumps({"text": text}, ensure_ascii=False) + "\n\n"

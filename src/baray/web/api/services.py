@@ -5,17 +5,20 @@ from __future__ import annotations
 import http.client
 import json
 import time
+from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from baray import serve
-from baray.access import cleared, parse_label
-from baray.catalog import resolve
-from baray.core import Fault, NotFound, Refused, iso_time, parse_ref
+from baray.access import PUBLIC_ACTOR, actor_named, join, load_actor, may_read, may_stand_for, parse_label
+from baray.core import Fault, NotFound, Refused, iso_time
 from baray.store import Tx
+from baray.web.api.runs import visible
 from baray.web.api.shapes import AskBody, ServiceBody
+from baray.web.api.sources import find_version
 from baray.web.boundary import Caller, allow, caller, house_of, site_of
 
 router = APIRouter(tags=["services"])
@@ -23,6 +26,18 @@ Who = Annotated[Caller, Depends(caller)]
 ROUTER_SECONDS = 10.0
 _INGEST_TRIES = 40
 _INGEST_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """An Answer in a list."""
+
+    id: str
+    """`a_...`."""
+    label: str
+    """What its reader must be cleared for."""
+    values: dict[str, Any]
+    """The Answer."""
 
 
 @router.post("/services", status_code=201)
@@ -35,8 +50,7 @@ def put_service(request: Request, who: Who, body: ServiceBody, response: Respons
 
     def write(tx: Tx) -> tuple[serve.Service, bool]:
         kind = "index" if body.kind == "desk" else "model"
-        artefact = resolve(tx, who.project_id, parse_ref(body.index or body.model, kind=kind))
-        allow(tx, site, who, "read", f"{kind}:{artefact.name}", artefact.label)
+        artefact = find_version(tx, request, who, kind, body.index or body.model)
         public = "public" in body.audience
         allow(tx, site, who, "service.publish" if public else "service.change", f"service:{body.name}", artefact.label)
         known = {service.name: service.revision_id for service in serve.list_services(tx, who.project_id)}
@@ -58,14 +72,14 @@ def put_service(request: Request, who: Who, body: ServiceBody, response: Respons
     service, reused = site.store.write(write)
     house_of(request).push()
     response.status_code = 200 if reused else 201
-    return service_json(request, service) | {"reused": reused}
+    return service_json(request, service, who) | {"reused": reused}
 
 
 @router.get("/services")
 def get_services(request: Request, who: Who) -> dict[str, Any]:
     """The Services of a project that the caller may know of."""
     found = site_of(request).store.read(lambda tx: serve.list_services(tx, who.project_id))
-    return {"items": [service_json(request, one) for one in found if _may_know(who, one)], "next": None}
+    return {"items": [service_json(request, one, who) for one in found if _may_know(who, one)], "next": None}
 
 
 @router.get("/services/{name}")
@@ -73,8 +87,8 @@ def get_service(request: Request, who: Who, name: str) -> dict[str, Any]:
     """One Service with its Revisions."""
     service = _find(request, who, name)
     revisions = site_of(request).store.read(lambda tx: serve.list_revisions(tx, service))
-    shown = [row | {"created": iso_time(row["created"])} for row in revisions if _cleared(who, row["label"])]
-    return service_json(request, service) | {"revisions": shown}
+    shown = [row | {"created": iso_time(row["created"])} for row in revisions if may_read(who.actor, row["label"])]
+    return service_json(request, service, who) | {"revisions": shown}
 
 
 @router.post("/services/{name}/stop")
@@ -84,12 +98,13 @@ def stop_service(request: Request, who: Who, name: str) -> dict[str, Any]:
     service = _find(request, who, name)
 
     def write(tx: Tx) -> serve.Service:
+        find_service(tx, who, name)
         allow(tx, site, who, "service.change", f"service:{name}")
         return serve.stop_service(tx, site, service, actor_id=who.actor.id)
 
     stopped = site.store.write(write)
     house_of(request).push()
-    return service_json(request, stopped)
+    return service_json(request, stopped, who)
 
 
 @router.post("/services/{name}/ask")
@@ -98,7 +113,7 @@ def ask(request: Request, who: Who, name: str, body: AskBody) -> dict[str, Any]:
     site = site_of(request)
     as_name = body.as_ or who.actor.name
     if as_name not in (who.actor.name, "public"):
-        site.store.read(lambda tx: allow(tx, site, who, "impersonate", f"actor:{as_name}"))
+        site.store.read(lambda tx: _check_stand_in(tx, request, who, as_name))
     asked: dict[str, Any] = {"model": f"{who.project}/{name}", "question": body.question, "as": as_name}
     if body.language:
         asked["language"] = body.language
@@ -117,11 +132,14 @@ def get_answers(
     """What was asked and answered, newest first; questions are kept without personal numbers."""
     service = _find(request, who, name)
     house_of(request).ingest()
-    found = site_of(request).store.read(
-        lambda tx: serve.list_answers(tx, service.id, outcome=outcome or None, after=after or None, limit=limit)
-    )
-    items = [_answer_json(row) for row in found if _cleared(who, row["label"])]
-    return {"items": items, "next": found[-1]["id"] if len(found) == limit else None}
+
+    def page(tx: Tx, last: str | None) -> list[_Row]:
+        rows = serve.list_answers(tx, service.id, outcome=outcome or None, after=last, limit=limit)
+        return [_Row(id=row["id"], label=_answer_label(who, row), values=row) for row in rows]
+
+    found = site_of(request).store.read(lambda tx: visible(who, partial(page, tx), after, limit))
+    items = [_answer_json(row.values) for row in found[:limit]]
+    return {"items": items, "next": found[limit - 1].id if len(found) > limit else None}
 
 
 @router.get("/answers/{answer_id}")
@@ -138,8 +156,12 @@ def get_usage(
 ) -> dict[str, Any]:
     """Requests and milliseconds by Service, key or project."""
     house_of(request).ingest()
-    rows = site_of(request).store.read(lambda tx: serve.usage(tx, who.project_id, by=by))
-    return {"items": rows, "next": None}
+
+    def read(tx: Tx) -> list[dict[str, Any]]:
+        known = {one.id for one in serve.list_services(tx, who.project_id) if _may_know(who, one)}
+        return serve.usage(tx, who.project_id, by=by, services=known)
+
+    return {"items": site_of(request).store.read(read), "next": None}
 
 
 def find_service(tx: Tx, who: Caller, name: str) -> serve.Service:
@@ -168,9 +190,10 @@ def await_answer(request: Request, answer_id: str) -> None:
             return
 
 
-def service_json(request: Request, service: serve.Service) -> dict[str, Any]:
-    """A Service as the API shows it."""
+def service_json(request: Request, service: serve.Service, who: Caller) -> dict[str, Any]:
+    """A Service as the API shows it. Of a desk that answers from more than the caller may read, not what that is."""
     home = house_of(request)
+    known = may_read(who.actor, service.label)
     page = f"{home.router_url()}/desk/" + (
         service.name if service.project == home.default_project else f"{service.project}/{service.name}"
     )
@@ -181,11 +204,11 @@ def service_json(request: Request, service: serve.Service) -> dict[str, Any]:
         "title": service.title,
         "kind": service.kind,
         "state": service.state,
-        "label": service.label,
+        "label": service.label if known else "",
         "audience": list(service.audience),
         "revision": service.revision,
         "revision_id": service.revision_id,
-        "artefact": service.spec.get("artefact"),
+        "artefact": service.spec.get("artefact") if known else None,
         "created": iso_time(service.created),
         "url": page if service.kind == "desk" and home.router_url() else None,
     }
@@ -221,19 +244,35 @@ def _find(request: Request, who: Caller, name: str) -> serve.Service:
 
 def _may_know(who: Caller, service: serve.Service) -> bool:
     """A desk is gated per Document, so its existence is known to its project; a model's to those cleared for it."""
-    return service.kind == "desk" or _cleared(who, service.label)
+    return service.kind == "desk" or may_read(who.actor, service.label)
 
 
-def _cleared(who: Caller, label: str) -> bool:
-    return cleared(parse_label(label), who.actor.clearance, who.actor.projects)
+def _check_stand_in(tx: Tx, request: Request, who: Caller, name: str) -> None:
+    """Asking as another needs the role for it, and may show nothing that the caller could not read as themselves."""
+    site = site_of(request)
+    allow(tx, site, who, "impersonate", f"actor:{name}")
+    row = actor_named(tx, name)
+    if row is None or row.disabled is not None or not may_stand_for(who.actor, load_actor(tx, row.id)):
+        raise NotFound("actor", name)
 
 
 def _readable_answer(tx: Tx, request: Request, who: Caller, answer_id: str) -> dict[str, Any]:
     answer = serve.get_answer(tx, answer_id)
     if answer["project_id"] != who.project_id:
         raise NotFound("answer", answer_id)
-    allow(tx, site_of(request), who, "read", f"answer:{answer_id}", answer["label"])
+    allow(tx, site_of(request), who, "read", f"answer:{answer_id}", _answer_label(who, answer))
     return answer
+
+
+def _answer_label(who: Caller, answer: dict[str, Any]) -> str:
+    """What an Answer's reader must be cleared for.
+
+    The label of what it quotes, with what that was raised to since. What a person typed in is not public by itself: a
+    question that came with a name is at least of the project's own label, as is what a Run without inputs makes.
+    """
+    labels = [parse_label(answer["label"]), parse_label(answer["floor"])]
+    own = answer["actor_id"] in (PUBLIC_ACTOR.id, who.actor.id)
+    return str(join(labels if own else [*labels, parse_label(who.label)]))
 
 
 def _answer_json(row: dict[str, Any]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response
 
-from baray.access import cleared, join, parse_label
+from baray.access import join, may_read, parse_label
 from baray.catalog import (
     FileEntry,
     SourceRequest,
@@ -33,10 +35,19 @@ MAX_ROWS = 500
 _PLURALS = {"sources": "source", "datasets": "dataset", "indexes": "index", "models": "model"}
 
 
-def find_version(tx: Tx, request: Request, who: Caller, kind: str, name: str) -> VersionRow:
-    """The version `name[@vN]` of a kind, for a caller cleared for it."""
-    version = resolve(tx, who.project_id, parse_ref(name, kind=kind))
-    allow(tx, site_of(request), who, "read", f"{kind}:{name}", version.label)
+def find_version(
+    tx: Tx, request: Request, who: Caller, kind: str | None, name: str, *, action: str = "read"
+) -> VersionRow:
+    """The version that `name[@vN]` of a kind means for this caller: the newest that they may read.
+
+    The one way from a name to a version. What is missing and what is hidden raise NotFound in the same words.
+    """
+    ref = parse_ref(name, kind=kind)
+    if ref.project not in (None, who.project):
+        raise NotFound(ref.kind, str(ref))
+    ref = replace(ref, project=None)
+    version = resolve(tx, who.project_id, ref, partial(may_read, who.actor))
+    allow(tx, site_of(request), who, action, str(ref), version.label)
     return version
 
 
@@ -44,7 +55,7 @@ def find_version(tx: Tx, request: Request, who: Caller, kind: str, name: str) ->
 def blobs_missing(request: Request, who: Who, body: DigestsBody) -> dict[str, list[str]]:
     """Which of these blobs the caller still has to send.
 
-    A blob that only another project holds is "missing" too: a global answer would tell what others have.
+    A blob that only others hold is "missing" too: a global answer would tell what they have.
     """
     site = site_of(request)
     held = _held(request, who, body.digests)
@@ -57,7 +68,7 @@ async def put_blob(request: Request, who: Who, digest: str) -> dict[str, Any]:
     site = site_of(request)
     site.store.read(lambda tx: allow(tx, site, who, "source.add", f"project:{who.project}"))
     size = await receive_blob(site, request, digest)
-    house_of(request).uploads.note(who.project_id, digest)
+    house_of(request).uploads.note(who.project_id, who.actor.id, digest)
     return {"digest": digest, "bytes": size}
 
 
@@ -89,8 +100,8 @@ def post_source(request: Request, who: Who, body: SourceBody, response: Response
 def get_versions(request: Request, who: Who, plural: str) -> dict[str, Any]:
     """The newest version of every Source, Dataset, Index or Model that the caller may see."""
     kind = _kind(plural)
-    rows = site_of(request).store.read(lambda tx: newest(tx, who.project_id, kind))
-    return {"items": [version_json(row) for row in rows if _may_see(who, row.label)], "next": None}
+    rows = site_of(request).store.read(lambda tx: newest(tx, who.project_id, kind, partial(may_read, who.actor)))
+    return {"items": [version_json(row) for row in rows], "next": None}
 
 
 @router.get("/{plural}/{name}")
@@ -152,8 +163,7 @@ def get_file(request: Request, who: Who, plural: str, name: str, path: str) -> R
     site = site_of(request)
 
     def export(tx: Tx) -> str:
-        version = resolve(tx, who.project_id, parse_ref(name, kind=kind))
-        allow(tx, site, who, "export", f"{kind}:{name}", version.label)
+        version = find_version(tx, request, who, kind, name, action="export")
         for file in version_files(tx, site, version):
             if file.path == path and _may_see(who, file.label):
                 facts = {"digest": file.digest}
@@ -173,9 +183,14 @@ def get_file(request: Request, who: Who, plural: str, name: str, path: str) -> R
 
 
 def _held(request: Request, who: Caller, digests: list[str]) -> frozenset[str]:
-    """Digests whose bytes the project has shown to hold: in its Sources, or sent to this process."""
-    known = site_of(request).store.read(lambda tx: known_digests(tx, who.project_id, digests))
-    return frozenset(known | house_of(request).uploads.held(who.project_id, digests))
+    """Digests whose bytes the caller has shown to hold: in Sources that they may read, or sent by themselves.
+
+    Not the whole project's: naming the digest of a file above one's clearance would give its bytes at a lower label.
+    """
+    known = site_of(request).store.read(
+        lambda tx: known_digests(tx, who.project_id, digests, partial(may_read, who.actor))
+    )
+    return frozenset(known | house_of(request).uploads.held(who.project_id, who.actor.id, digests))
 
 
 def _ask_reader(request: Request, who: Caller, name: str, question: dict[str, Any]) -> dict[str, Any]:
@@ -213,4 +228,4 @@ def _kind(plural: str) -> str:
 
 
 def _may_see(who: Caller, label: str) -> bool:
-    return cleared(parse_label(label), who.actor.clearance, who.actor.projects)
+    return may_read(who.actor, label)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import PlainTextResponse
 
 from baray import __version__, catalog, ledger, runs
-from baray.access import cleared, parse_label
+from baray.access import may_read
 from baray.core import Ref, Refused, parse_ref
 from baray.store import Tx
 from baray.web.api import services
@@ -40,7 +41,7 @@ def metrics(request: Request, who: Who) -> PlainTextResponse:
 
     def read(tx: Tx) -> list[str]:
         lines = ["# HELP baray_runs Runs by state.", "# TYPE baray_runs gauge"]
-        counts = runs.counts(tx, who.project_id)
+        counts = runs.counts(tx, who.project_id, partial(may_read, who.actor))
         lines += [f'baray_runs{{state="{state}"}} {count}' for state, count in sorted(counts.items())]
         lines += ["# HELP baray_ledger_entries Entries in the ledger.", "# TYPE baray_ledger_entries counter"]
         return [*lines, f"baray_ledger_entries {site_of(request).ledger.size(tx)}", ""]
@@ -54,10 +55,10 @@ def status(request: Request, who: Who) -> dict[str, Any]:
     house, site = house_of(request), site_of(request)
 
     def read(tx: Tx) -> dict[str, Any]:
-        counts = {
-            kind: len(catalog.newest(tx, who.project_id, kind)) for kind in ("source", "dataset", "index", "model")
-        }
-        return {"counts": counts, "runs": runs.counts(tx, who.project_id), "entries": site.ledger.size(tx)}
+        readable = partial(may_read, who.actor)
+        kinds = ("source", "dataset", "index", "model")
+        counts = {kind: len(catalog.newest(tx, who.project_id, kind, readable)) for kind in kinds}
+        return {"counts": counts, "runs": runs.counts(tx, who.project_id, readable), "entries": site.ledger.size(tx)}
 
     found = site.store.read(read)
     return {"version": __version__, "project": who.project} | house.status() | found | {"warnings": warnings(request)}
@@ -95,8 +96,6 @@ def lineage_of(request: Request, who: Caller, ref: Ref) -> dict[str, Any]:
     if ref.kind == "answer":
         services.await_answer(request, ref.name)
 
-    def readable(label: str) -> bool:
-        return cleared(parse_label(label), who.actor.clearance, who.actor.projects)
-
+    readable = partial(may_read, who.actor)
     found = site_of(request).store.read(lambda tx: catalog.lineage(tx, who.project_id, ref, readable))
     return {"nodes": list(found.nodes), "edges": list(found.edges), "chain": list(found.chain)}
