@@ -87,9 +87,7 @@ def signed_in(request: Request, project: str = "") -> Caller:
             raise NotFound("project", name)
         return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
 
-    found = site_of(request).store.read(load)
-    request.state.caller = found
-    return found
+    return site_of(request).store.read(load)
 
 
 async def look_again(request: Request, who: Caller) -> Caller:
@@ -163,9 +161,7 @@ async def _tell_reads(request: Request) -> None:
 
     def tell(tx: Tx) -> None:
         for ref, label in sorted(who.reads.items()):
-            site.ledger.append(
-                tx, "access.read", actor=who.actor.id, subject=ref, project=who.project_id, label=label
-            )
+            site.ledger.append(tx, "access.read", actor=who.actor.id, subject=ref, project=who.project_id, label=label)
 
     await anyio.to_thread.run_sync(site.store.write, tell)
 

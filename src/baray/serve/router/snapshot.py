@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from baray.access import PUBLIC_ACTOR, Actor, Label, parse_label
+from baray.access import PUBLIC_ACTOR, Actor, Label, narrowed, parse_label
 from baray.core import BarayError, Fault
 from baray.serve.linear import LinearModel, load_linear
 from baray.text import Index, open_index
@@ -108,7 +108,7 @@ def load_snapshot(path: Path, before: Snapshot | None) -> Snapshot:
             )
         actors = {row["id"]: _actor(row) for row in value["actors"]}
         tokens = {
-            row["hash"]: Token(key_id=row["id"], actor=actors[row["actor"]], expires=row["expires"])
+            row["hash"]: Token(key_id=row["id"], actor=_as_token(actors[row["actor"]], row), expires=row["expires"])
             for row in value["tokens"]
             if row["actor"] in actors
         }
@@ -126,6 +126,11 @@ def load_snapshot(path: Path, before: Snapshot | None) -> Snapshot:
         raise Fault(
             "bad_snapshot", f"{path} cannot be read: {error!r}.", fix="Restart: baray down; baray up"
         ) from error
+
+
+def _as_token(actor: Actor, row: dict[str, Any]) -> Actor:
+    limit = parse_label(row["max_label"]) if row["max_label"] is not None else None
+    return narrowed(actor, scopes=frozenset(row["scopes"]), limit=limit)
 
 
 def _actor(row: dict[str, Any]) -> Actor:
