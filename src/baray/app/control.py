@@ -31,6 +31,7 @@ from baray.store import Tx
 
 _LOG = logging.getLogger("baray.control")
 UPKEEP_SECONDS = 0.5
+MAX_WAITERS = 4
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
@@ -96,6 +97,7 @@ class Control:
             uploads=web.Uploads(),
             push=self.push,
             ingest=self.ingest,
+            waiters=threading.BoundedSemaphore(MAX_WAITERS),
             bell=self.bell,
             recipes=recipe_table(),
             status=self.status,

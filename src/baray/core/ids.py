@@ -30,6 +30,16 @@ class Ids:
         return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
 
 
+def made_at(text: str) -> float | None:
+    """When an id says it was made, seconds since 1970; None for what is no id."""
+    if _ID.match(text) is None:
+        return None
+    number = 0
+    for character in text.partition("_")[2][:10]:
+        number = number << 5 | _ALPHABET.index(character)
+    return number / 1000
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Whether `text` is an id with `prefix`."""
     return text.startswith(prefix + "_") and _ID.match(text) is not None

@@ -28,6 +28,7 @@ from baray.store import Tx
 
 MAX_BATCH = 2000  # receipts in one transaction
 MAX_LIST = 500
+MAX_NAMED = 20  # Services that one entry of denials names
 _USAGE_COLUMNS = {"service": "service_id", "key": "key_id", "project": "project_id"}
 
 
@@ -215,18 +216,17 @@ def _write_answers(tx: Tx, site: Site, new: list[tuple[Receipt, str]]) -> None:
 
 
 def _write_denials(tx: Tx, site: Site, denials: list[Denial]) -> None:
-    """One entry for each Service, asker and rule of a batch: somebody who asks a thousand times fills no ledger."""
-    counts = Counter((one.service_id, one.project_id, one.actor_id, one.rule) for one in denials if one.service_id)
-    for (service_id, project_id, actor_id, rule), number in sorted(counts.items()):
-        site.ledger.append(
-            tx,
-            "access.denied",
-            actor=actor_id,
-            subject=service_id,
-            project=project_id,
-            decision="refuse",
-            facts={"action": "ask", "rule": rule, "count": number},
-        )
+    """One entry for each asker of a batch: somebody who asks a thousand times fills no ledger.
+
+    What is hidden and what is missing count alike: the ledger's size is public and must not tell them apart.
+    """
+    by_asker: defaultdict[str, list[Denial]] = defaultdict(list)
+    for denial in denials:
+        by_asker[denial.actor_id].append(denial)
+    for actor_id, of_actor in sorted(by_asker.items()):
+        named = sorted({one.service_id for one in of_actor if one.service_id})[:MAX_NAMED]
+        facts = {"action": "ask", "count": len(of_actor), "services": named}
+        site.ledger.append(tx, "access.denied", actor=actor_id, subject="services", decision="refuse", facts=facts)
 
 
 def _answer(row: Row[Any]) -> dict[str, Any]:

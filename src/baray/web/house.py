@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from baray import runs
@@ -43,6 +44,8 @@ class House:
     """State of the process tree."""
     ingest: Callable[[], int]
     """Takes the receipts that wait in the spool; returns how many."""
+    waiters: BoundedSemaphore
+    """How many requests may wait at once for an Answer to come in."""
     bell: runs.Bell
     """Rung when there is work for a worker."""
     touch: Callable[[], None]

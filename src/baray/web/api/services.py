@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from baray import serve
-from baray.access import PUBLIC_ACTOR, actor_named, join, load_actor, may_read, may_stand_for, parse_label
-from baray.core import Fault, NotFound, Refused, iso_time
+from baray.access import PUBLIC_ACTOR, Site, actor_named, join, load_actor, may_read, may_stand_for, parse_label
+from baray.core import Fault, NotFound, Refused, iso_time, made_at
 from baray.store import Tx
 from baray.web.api.runs import visible
 from baray.web.api.shapes import AskBody, ServiceBody
@@ -98,8 +98,9 @@ def stop_service(request: Request, who: Who, name: str) -> dict[str, Any]:
     service = _find(request, who, name)
 
     def write(tx: Tx) -> serve.Service:
-        find_service(tx, who, name)
-        allow(tx, site, who, "service.change", f"service:{name}")
+        current = find_service(tx, who, name)
+        public = "public" in current.audience
+        allow(tx, site, who, "service.publish" if public else "service.change", f"service:{name}", current.label)
         return serve.stop_service(tx, site, service, actor_id=who.actor.id)
 
     stopped = site.store.write(write)
@@ -178,8 +179,24 @@ def receipt_bytes(tx: Tx, request: Request, who: Caller, answer_id: str) -> byte
 
 
 def await_answer(request: Request, answer_id: str) -> None:
-    """Wait until the router's spool has brought an Answer, at most four seconds."""
+    """Wait until the router's spool has brought an Answer that was given a moment ago, at most four seconds.
+
+    An id tells when it was made: one from another time is not waited for, and only few wait at once, so that asking for
+    what is not there neither takes long nor holds the threads of others.
+    """
     site = site_of(request)
+    house_of(request).ingest()
+    if abs(site.clock.now() - (made_at(answer_id) or 0.0)) > _INGEST_TRIES * _INGEST_PAUSE_SECONDS:
+        return
+    waiters = house_of(request).waiters
+    if waiters.acquire(blocking=False):
+        try:
+            _await_ingest(request, site, answer_id)
+        finally:
+            waiters.release()
+
+
+def _await_ingest(request: Request, site: Site, answer_id: str) -> None:
     for _ in range(_INGEST_TRIES):
         house_of(request).ingest()
         try:
