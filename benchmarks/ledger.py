@@ -12,7 +12,7 @@ from figures import Context, Figure
 
 from baray.access import PUBLIC, Actor, Site, Subject, require
 from baray.core import Ids, SystemClock
-from baray.ledger import FileSigner, Ledger, verify_home
+from baray.ledger import FileArtifactSigner, FileSigner, Ledger, verify_home
 from baray.store import DiskBlobs, Tx, migrate, open_store
 from baray.store.schema import project
 
@@ -54,7 +54,8 @@ def open_site(folder: Path) -> Site:
     migrate(folder / "baray.db")
     ledger = Ledger(origin=ORIGIN, signer=FileSigner(folder / "ledger.key", name=ORIGIN), clock=clock)
     store = open_store(folder / "baray.db", sealer=ledger)
-    return Site(store=store, blobs=DiskBlobs(folder / "blobs"), ledger=ledger, clock=clock, ids=Ids(clock))
+    blobs, artifacts = DiskBlobs(folder / "blobs"), FileArtifactSigner(folder / "artifacts.key")
+    return Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=clock, ids=Ids(clock))
 
 
 def append_many(site: Site, tx: Tx, first: int) -> None:

@@ -20,7 +20,7 @@ from baray import access, runs
 from baray.access import INTERNAL, PUBLIC, Label, Site
 from baray.catalog import FileEntry, SourceRequest, VersionRow, add_source
 from baray.core import Clock, Ids, SystemClock
-from baray.ledger import FileSigner, Ledger
+from baray.ledger import FileArtifactSigner, FileSigner, Ledger, register_key
 from baray.store import DiskBlobs, migrate
 from baray.store import open_store as open_records
 
@@ -37,7 +37,9 @@ def open_site(home: Path, clock: Clock) -> Site:
     signer = FileSigner(home / "ledger.key", name="baray.test/h")
     ledger = Ledger(origin="baray.test/h", signer=signer, clock=clock)
     store = open_records(home / "baray.db", sealer=ledger)
-    return Site(store=store, blobs=DiskBlobs(home / "blobs"), ledger=ledger, clock=clock, ids=Ids(clock))
+    blobs, artifacts = DiskBlobs(home / "blobs"), FileArtifactSigner(home / "artifacts.key")
+    store.write(lambda tx: register_key(tx, ledger, artifacts.key))
+    return Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=clock, ids=Ids(clock))
 
 
 def wait_until(found: Callable[[], Any], what: str, limit_seconds: float = LIMIT_SECONDS) -> Any:

@@ -19,7 +19,7 @@ from baray import access, serve
 from baray.access import Actor, Label, Site, TokenRequest, parse_label
 from baray.catalog import FileEntry, Output, Publication, VersionRow, publish
 from baray.core import Clock, Ids, SystemClock
-from baray.ledger import FileSigner, Ledger
+from baray.ledger import FileArtifactSigner, FileSigner, Ledger
 from baray.store import DiskBlobs, Tx, migrate, open_store
 from baray.text import DocumentRow, write_index
 
@@ -69,9 +69,9 @@ class House:
             origin="baray.test/h", signer=FileSigner(self.path / "ledger.key", name="baray.test/h"), clock=self.clock
         )
         store = open_store(self.path / "baray.db", sealer=ledger)
-        self.site = Site(
-            store=store, blobs=DiskBlobs(self.path / "blobs"), ledger=ledger, clock=self.clock, ids=Ids(self.clock)
-        )
+        artifacts = FileArtifactSigner(self.path / "artifacts.key")
+        blobs, ids = DiskBlobs(self.path / "blobs"), Ids(self.clock)
+        self.site = Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=self.clock, ids=ids)
         self.project, self.operator, self.officer = self.site.store.write(self._people)
 
     def _people(self, tx: Tx) -> tuple[str, str, str]:
@@ -101,14 +101,11 @@ class House:
         output = Output(kind=kind, name=name, digest=digest, labels=(str(label),), files=files)
 
         def write(tx: Tx) -> VersionRow:
-            return publish(
-                tx,
-                self.site,
-                Publication(
-                    project_id=self.project, actor_id=self.operator, run_id=self.site.ids.new("r"), output=output,
-                    label=label, recipe="test", inputs=(),
-                ),
+            publication = Publication(
+                project_id=self.project, actor_id=self.operator, run_id=self.site.ids.new("r"), output=output,
+                label=label, recipe="test", inputs=(),
             )  # fmt: skip
+            return publish(tx, self.site, [publication], lambda _versions: "")[0]
 
         return self.site.store.write(write)
 

@@ -64,7 +64,7 @@ def made(site: Site, project: str, run_id: str, **more: Any) -> VersionRow:
         inputs=more.pop("inputs", ()),
         output=Output(**values | more),
     )
-    return site.store.write(lambda tx: publish(tx, site, publication))
+    return site.store.write(lambda tx: publish(tx, site, [publication], lambda _versions: ""))[0]
 
 
 def entries(site: Site, kind: str) -> list[dict[str, Any]]:

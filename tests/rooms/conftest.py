@@ -11,7 +11,7 @@ import pytest
 from baray import access
 from baray.access import Actor, Site
 from baray.core import Ids, TestClock
-from baray.ledger import FileSigner, Ledger
+from baray.ledger import FileArtifactSigner, FileSigner, Ledger
 from baray.store import DiskBlobs, migrate, open_store
 
 ORIGIN = "baray.example/rooms"
@@ -38,7 +38,8 @@ def site(tmp_path: Path, database: Path) -> Iterator[Site]:
     signer = FileSigner(tmp_path / "ledger.key", name=ORIGIN)
     ledger = Ledger(origin=ORIGIN, signer=signer, clock=clock)
     store = open_store(database, sealer=ledger)
-    site = Site(store=store, blobs=DiskBlobs(tmp_path / "blobs"), ledger=ledger, clock=clock, ids=Ids(clock))
+    blobs, artifacts = DiskBlobs(tmp_path / "blobs"), FileArtifactSigner(tmp_path / "artifacts.key")
+    site = Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=clock, ids=Ids(clock))
     store.write(lambda tx: access.bootstrap(tx, site))
     yield site
     store.close()

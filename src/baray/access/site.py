@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baray.core import Clock, Ids
-from baray.ledger import Ledger
+from baray.ledger import ArtifactSigner, Ledger
 from baray.store import Blobs, Store
 
 
@@ -19,6 +19,8 @@ class Site:
     """Bytes."""
     ledger: Ledger
     """History."""
+    artifacts: ArtifactSigner
+    """Signs what is said of Runs and Models."""
     clock: Clock
     """Time."""
     ids: Ids

@@ -27,6 +27,7 @@ from baray.app.layout import Layout, read_json, write_json
 from baray.app.recipes import recipe_table
 from baray.app.wire import open_site
 from baray.core import Refused
+from baray.ledger import register_key
 from baray.store import Tx
 
 _LOG = logging.getLogger("baray.control")
@@ -274,6 +275,7 @@ def _first_start(site: Site, layout: Layout) -> None:
         first = access.actor_named(tx, access.OPERATOR) is None
         operator = access.bootstrap(tx, site)
         site.ledger.append(tx, "home.started", actor="system", subject="home")
+        register_key(tx, site.ledger, site.artifacts.key)
         secret = link = ""
         if not _still_good(tx, site, known):
             asked = TokenRequest(kind="pat", name="embedded operator", seconds=access.MAX_TOKEN_SECONDS)

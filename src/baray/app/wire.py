@@ -5,7 +5,7 @@ from __future__ import annotations
 from baray.access import Site
 from baray.app.layout import Layout
 from baray.core import Clock, Ids, SystemClock
-from baray.ledger import FileSigner, Ledger
+from baray.ledger import FileArtifactSigner, FileSigner, Ledger
 from baray.store import DiskBlobs, open_store
 
 ORIGIN_FILE = "ledger.origin"
@@ -17,8 +17,10 @@ def open_site(layout: Layout) -> Site:
     ids = Ids(clock)
     signer = FileSigner(layout.keys / "ledger.key", name=_origin(layout, ids))
     ledger = Ledger(origin=signer.name, signer=signer, clock=clock)
+    artifacts = FileArtifactSigner(layout.keys / "artifacts.key")
     store = open_store(layout.database, sealer=ledger)
-    return Site(store=store, blobs=DiskBlobs(layout.blobs), ledger=ledger, clock=clock, ids=ids)
+    blobs = DiskBlobs(layout.blobs)
+    return Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=clock, ids=ids)
 
 
 def _origin(layout: Layout, ids: Ids) -> str:

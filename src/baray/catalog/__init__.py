@@ -6,7 +6,9 @@ Does not own: how they are made (`data`, `train`), who may see them (`access`), 
 
 from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
+from baray.catalog.provenance import PROVENANCE_FILE, Making, attest, licences, provenance
 from baray.catalog.records import add_edges, all_versions, by_id, known_digests, newest
+from baray.catalog.signing import MODEL_SIG, Checked, check_folder, check_model
 from baray.catalog.versions import (
     Publication,
     SourceRequest,
@@ -18,8 +20,12 @@ from baray.catalog.versions import (
 )
 
 __all__ = [
+    "MODEL_SIG",
+    "PROVENANCE_FILE",
+    "Checked",
     "FileEntry",
     "Lineage",
+    "Making",
     "Output",
     "Publication",
     "SourceFile",
@@ -28,10 +34,15 @@ __all__ = [
     "add_edges",
     "add_source",
     "all_versions",
+    "attest",
     "by_id",
+    "check_folder",
+    "check_model",
     "known_digests",
+    "licences",
     "lineage",
     "newest",
+    "provenance",
     "publish",
     "read_manifest",
     "resolve",

@@ -204,6 +204,24 @@ def children(tx: Tx, parent: str) -> list[Any]:
     return list(tx.execute(select(edge.c.child, edge.c.role).where(edge.c.parent == parent).order_by(edge.c.child)))
 
 
+def add_provenance(tx: Tx, run_id: str, digest: str, envelope: str) -> None:
+    """Keep the signed statement about a Run."""
+    tx.hot("INSERT INTO provenance (run_id, digest, envelope) VALUES (?, ?, ?)", (run_id, digest, envelope))
+
+
+def provenance(tx: Tx, run_id: str) -> str | None:
+    """The signed statement about a Run."""
+    found = tx.hot("SELECT envelope FROM provenance WHERE run_id = ?", (run_id,)).scalar()
+    return None if found is None else str(found)
+
+
+def source_licence(tx: Tx, version_id: str) -> str | None:
+    """Licence of the Source that a version is of, empty where it has none; None for a version that is of no Source."""
+    statement = select(source.c.licence).join(version, version.c.source_id == source.c.id)
+    found = tx.execute(statement.where(version.c.id == version_id)).first()
+    return None if found is None else str(found.licence or "")
+
+
 def run_row(tx: Tx, run_id: str) -> Any:  # noqa: ANN401 - a row
     """What lineage shows of a Run."""
     run = schema.run

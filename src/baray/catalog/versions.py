@@ -11,10 +11,14 @@ from baray.access import Label, Site, join, parse_label
 from baray.catalog import records
 from baray.catalog.documents import DOCUMENTS_CSV, describe_files
 from baray.catalog.nouns import FileEntry, Output, SourceFile, VersionRow
+from baray.catalog.provenance import licences
+from baray.catalog.signing import MODEL_SIG, ModelFacts, sign_model
 from baray.core import Fault, NotFound, Ref, Refused, canonical_json, check_name, digest_bytes, digest_json
 from baray.store import Tx
 
 MAX_DOCUMENTS_CSV = 8 << 20  # bytes
+Attest = Callable[[Sequence[VersionRow]], str]
+"""Says something signed about versions; the digest of what it said, or empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,18 +90,32 @@ def add_source(site: Site, request: SourceRequest) -> tuple[VersionRow, bool]:
     return site.store.write(write)
 
 
-def publish(tx: Tx, site: Site, publication: Publication) -> VersionRow:
-    """Make a version of what a Run made: row, lineage and ledger entry. Only `runs.apply` calls it.
+def publish(tx: Tx, site: Site, publications: Sequence[Publication], attest: Attest) -> list[VersionRow]:
+    """Make versions of what a Run made: rows, lineage and ledger entries. Only `runs.apply` calls it.
 
-    An identity that the thing already has gives the version that is there, with the new Run as one more maker.
+    An identity that the thing already has gives the version that is there, with the new Run as one more maker. `attest`
+    keeps a statement about all of them, in this transaction, and gives its digest, which the entries name.
     """
+    made = [_insert_version(tx, site, publication) for publication in publications]
+    digest = attest([version for version, _ in made])
+    for version, new in made:
+        if new is not None:
+            row = {"id": version.id, "run_id": version.run_id, "digest": version.digest, "label": str(new.label)}
+            row |= {"manifest_digest": version.manifest_digest}
+            _record(tx, site, "version.published", new.actor_id, new.project_id, row, provenance=digest)
+    return [version for version, _ in made]
+
+
+def _insert_version(tx: Tx, site: Site, publication: Publication) -> tuple[VersionRow, Publication | None]:
+    """The version's row and edges; with the publication where it is new."""
     output, label = publication.output, str(publication.label)
     found = records.by_digest(tx, publication.project_id, output.kind, output.name, output.digest, label)
     if found is not None:
         records.add_edges(tx, found.id, [publication.run_id], "made-by")
-        return found
+        return found, None
     manifest: dict[str, Any] = {"kind": output.kind, "name": output.name, "digest": output.digest, "label": label}
-    manifest |= {"files": [asdict(file) for file in output.files], "summary": output.summary}
+    files = _signed_files(tx, site, publication) if output.kind == "model" else output.files
+    manifest |= {"files": [asdict(file) for file in files], "summary": output.summary}
     manifest |= {"recipe": publication.recipe, "inputs": list(publication.inputs)}
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
     now = site.clock.now()
@@ -106,13 +124,28 @@ def publish(tx: Tx, site: Site, publication: Publication) -> VersionRow:
     version_id = site.ids.new("v")
     row: dict[str, Any] = {"id": version_id, "thing_id": thing_id, "source_id": None, "digest": output.digest}
     row |= {"label": label, "manifest_digest": manifest_digest, "run_id": publication.run_id, "created": now}
-    row |= {"bytes": sum(file.bytes for file in output.files), "summary": canonical_json(output.summary).decode()}
+    row |= {"bytes": sum(file.bytes for file in files), "summary": canonical_json(output.summary).decode()}
     records.add_version(tx, row)
     records.add_edges(tx, version_id, [publication.run_id], "made-by")
-    _record(tx, site, "version.published", publication.actor_id, publication.project_id, row)
     published = records.by_id(tx, version_id)
     assert published is not None
-    return published
+    return published, publication
+
+
+def _signed_files(tx: Tx, site: Site, publication: Publication) -> tuple[FileEntry, ...]:
+    """A Model's files with control's signature over them; one that its maker wrote is not taken."""
+    output = publication.output
+    files = tuple(file for file in output.files if file.path != MODEL_SIG)
+    facts = ModelFacts(
+        name=output.name,
+        digest=output.digest,
+        label=str(publication.label),
+        licences=licences(tx, [publication.run_id]),
+        run=publication.run_id,
+    )
+    signature = sign_model(facts, files, site.artifacts)
+    # Durable before the manifest that names it, as every file of a version.
+    return (*files, FileEntry(path=MODEL_SIG, digest=site.blobs.put_bytes(signature), bytes=len(signature)))
 
 
 def resolve(tx: Tx, project_id: str, ref: Ref, readable: Callable[[str], bool] = lambda _label: True) -> VersionRow:
@@ -168,10 +201,14 @@ def _insert_source(
     return added, True
 
 
-def _record(tx: Tx, site: Site, kind: str, actor_id: str, project_id: str, row: dict[str, Any]) -> None:
+def _record(
+    tx: Tx, site: Site, kind: str, actor_id: str, project_id: str, row: dict[str, Any], *, provenance: str = ""
+) -> None:
     facts = {"digest": row["digest"], "manifest": row["manifest_digest"]}
     if row["run_id"]:
         facts["run"] = row["run_id"]
+    if provenance:
+        facts["provenance"] = provenance
     site.ledger.append(tx, kind, actor=actor_id, subject=row["id"], project=project_id, label=row["label"], facts=facts)
 
 

@@ -1,9 +1,20 @@
 """What happened, in an order that nobody can change unseen.
 
-Owns: entries and their kinds, the RFC 6962 tree and its tiles, signed heads, outside witnesses, proofs, offline checks.
+Owns: entries and their kinds, the RFC 6962 tree and its tiles, signed heads, outside witnesses, proofs, offline checks,
+and the key that statements about Runs and Models are signed with.
 Does not own: when an event is worth an entry (each room decides), who may read entries (access), transactions (store).
 """
 
+from baray.ledger.artifacts import (
+    ArtifactKey,
+    ArtifactSigner,
+    FileArtifactSigner,
+    open_envelope,
+    parse_key,
+    register_key,
+    registered_key,
+    seal,
+)
 from baray.ledger.entries import Entry
 from baray.ledger.evidence import (
     WitnessRow,
@@ -20,14 +31,19 @@ from baray.ledger.keys import FileSigner, Signer
 from baray.ledger.kinds import KINDS
 from baray.ledger.ledger import Head, Ledger
 from baray.ledger.verify import Finding, Report, verify_bundle, verify_home
+from baray.ledger.witness import ProofError
 
 __all__ = [
     "KINDS",
+    "ArtifactKey",
+    "ArtifactSigner",
     "Entry",
+    "FileArtifactSigner",
     "FileSigner",
     "Finding",
     "Head",
     "Ledger",
+    "ProofError",
     "Report",
     "Signer",
     "WitnessRow",
@@ -35,9 +51,14 @@ __all__ = [
     "add_witness",
     "batch_root",
     "export",
+    "open_envelope",
+    "parse_key",
     "prove",
     "public_file",
+    "register_key",
+    "registered_key",
     "request",
+    "seal",
     "verify_bundle",
     "verify_home",
     "witnesses",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baray.core import NotFound, Refused, digest_bytes, is_digest, parse_ref
 from baray.ledger import records, tree, witness
+from baray.ledger.artifacts import registered_key
 from baray.ledger.ledger import VKEY, Ledger
 from baray.ledger.witness import Checkpoint, ProofError, encode64
 
@@ -139,9 +140,14 @@ def batch_root(receipt_digests: list[str]) -> str:
 
 
 def public_file(tx: Tx, path: str) -> bytes:
-    """`checkpoint`, `tile/L/N[.p/W]` or `tile/entries/N[.p/W]`, as C2SP tlog-tiles names them. Raises NotFound."""
+    """`checkpoint`, `tile/L/N[.p/W]` or `tile/entries/N[.p/W]`, as C2SP tlog-tiles names them. Raises NotFound.
+
+    `artifacts.pub` is the key that statements and Models are signed with, in PEM.
+    """
     if path == "checkpoint":
         return _newest(tx).note.encode()
+    if path == "artifacts.pub" and (key := registered_key(tx)) is not None:
+        return key.pem.encode()
     match = _TILE_PATH.match(path)
     if match is None:
         raise NotFound("ledger file", path)
@@ -174,6 +180,8 @@ def export(tx: Tx, out: Path) -> int:
 def _export_files(tx: Tx, size: int) -> Iterator[tuple[str, bytes]]:
     rows = records.witnesses(tx)
     keys = [f"log {records.get_meta(tx, VKEY)}", *[f"witness {row.vkey}" for row in rows]]
+    if (signing := registered_key(tx)) is not None:
+        keys.append(f"artifacts {signing.text}")
     yield "keys", ("\n".join(keys) + "\n").encode()
     yield "checkpoint", public_file(tx, "checkpoint")
     for number, row in enumerate(row for row in rows if row.note):

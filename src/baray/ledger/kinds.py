@@ -33,7 +33,7 @@ KINDS: dict[str, str] = {
     "export.done": "Data left the platform through an export or a download.",
     "run.submitted": "A Run was accepted; the digest is that of its frozen spec.",
     "run.started": "An Attempt of a Run was started by a worker.",
-    "run.succeeded": "A Run ended well; its outputs were published in the same transaction.",
+    "run.succeeded": "A Run ended well; its outputs were published in the same transaction, and its provenance was signed.",
     "run.failed": "A Run ended in failure; the decision is the error's code.",
     "run.cancelled": "A Run was cancelled.",
     "run.retried": "A Run was put back into the queue after a lost or failed Attempt, or by hand.",
@@ -46,6 +46,7 @@ KINDS: dict[str, str] = {
     "answers.lost": "Receipts in a spool could not be read: how many bytes.",
     "label.raised": "A Source's label was raised.",
     "label.lowered": "A label was lowered by the two people who signed for it.",
+    "key.registered": "A key that signs statements about Runs and Models: its digest and the public key itself.",
     "witness.added": "An outside witness was registered by the digest of its public key.",
     "witness.removed": "An outside witness is no longer asked.",
     "head.witnessed": "A witness cosigned a head; the facts name its size and root.",
@@ -58,5 +59,6 @@ REQUIRED_FACTS: dict[str, frozenset[str]] = {
     "version.published": frozenset({"digest", "manifest"}),
     "answers.batch": frozenset({"count", "root"}),
     "head.witnessed": frozenset({"size", "root", "witness"}),
+    "key.registered": frozenset({"key", "public"}),
 }
 """Facts without which an outsider could not check what an entry says."""

@@ -97,6 +97,12 @@ def set_meta(tx: Tx, key: str, value: str) -> None:
     tx.hot("INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO NOTHING", (key, value))
 
 
+def replace_meta(tx: Tx, key: str, value: str) -> None:
+    """Set a word of the home's `meta`, over what it was."""
+    sql = "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"
+    tx.hot(sql, (key, value))
+
+
 def get_meta(tx: Tx, key: str) -> str | None:
     """A word of the home's `meta`."""
     found = tx.hot("SELECT value FROM meta WHERE key = ?", (key,)).scalar()

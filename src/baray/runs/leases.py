@@ -8,12 +8,23 @@ no longer holds touches no row and is dropped: so two workers can never both fin
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from baray.access import Label, Site, join, parse_label
-from baray.catalog import FileEntry, Output, Publication, by_id, publish, version_files
+from baray.access import Label, Site, join, parse_label, project_by_id
+from baray.catalog import (
+    FileEntry,
+    Making,
+    Output,
+    Publication,
+    VersionRow,
+    attest,
+    by_id,
+    publish,
+    read_manifest,
+    version_files,
+)
 from baray.core import BarayError, Fault
 from baray.runs import records
 from baray.runs.protocol import LEASE_SECONDS, AttemptResult, LeaseAnswer, LeaseGrant, Renewal, RenewAnswer, WorkerOffer
@@ -195,7 +206,7 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
     if run is None:
         return False
     mounted = _mounted_label(tx, run)
-    published = []
+    publications = []
     for output in outputs:
         rows = run.spec["label_rule"] == "rows" and output.labels
         publication = Publication(
@@ -207,11 +218,36 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
             recipe=run.spec["recipe"],
             inputs=tuple(one["digest"] for one in run.spec["inputs"].values()),
         )
-        version = publish(tx, site, publication)
-        published.append({name: getattr(version, name) for name in ("id", "ref", "kind", "digest", "label", "summary")})
+        publications.append(publication)
+    stated: list[str] = []
+
+    def state(versions: Sequence[VersionRow]) -> str:
+        making = _making(tx, site, run, result, str(mounted))
+        stated.append(attest(tx, site, making, [(version, read_manifest(site, version)) for version in versions]))
+        return stated[-1]
+
+    told = ("id", "ref", "kind", "digest", "label", "summary")
+    published = [{name: getattr(version, name) for name in told} for version in publish(tx, site, publications, state)]
     values = {"outputs": records.to_json(published), "error": None, "progress": _progress(result)}
-    end_run(tx, site, run, records.SUCCEEDED, values, actor_id=run.actor_id)
+    facts = {"provenance": stated[-1]}
+    end_run(tx, site, run, records.SUCCEEDED, values, actor_id=run.actor_id, facts=facts)
     return True
+
+
+def _making(tx: Tx, site: Site, run: Run, result: AttemptResult, label: str) -> Making:
+    (attempt,) = (row for row in records.attempts_of(tx, run.id) if row.id == result.attempt_id)
+    return Making(
+        run_id=run.id,
+        project=project_by_id(tx, run.project_id).name,
+        actor_id=run.actor_id,
+        label=label,
+        spec=run.spec,
+        spec_digest=run.memo_key,
+        started=attempt.started,
+        ended=site.clock.now(),
+        attempt_id=attempt.id,
+        sandbox=attempt.sandbox or "",
+    )
 
 
 def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:

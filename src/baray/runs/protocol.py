@@ -146,6 +146,8 @@ class ResultAnswer:
 
     applied: bool
     """False: the lease was no longer this worker's, or the result came before."""
+    provenance: str = ""
+    """The signed statement about a Run that succeeded, for its directory; also when the result came before."""
 
 
 def encode(message: Any) -> bytes:  # noqa: ANN401 - one of the records above

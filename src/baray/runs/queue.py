@@ -155,13 +155,29 @@ def why(tx: Tx, run_id: str) -> dict[str, Any]:
     return {"state": run.state, "reason": reason, "fix": fix, "attempts": attempts}
 
 
-def end_run(tx: Tx, site: Site, run: Run, state: str, values: dict[str, Any], *, actor_id: str) -> None:
+def end_run(
+    tx: Tx,
+    site: Site,
+    run: Run,
+    state: str,
+    values: dict[str, Any],
+    *,
+    actor_id: str,
+    facts: dict[str, Any] | None = None,
+) -> None:
     """Bring a Run to an end, with its entry; Runs that come after one that did not succeed are cancelled with it."""
     records.set_run(tx, run.id, values | {"state": state, "ended": site.clock.now(), "retry_at": None})
     error = values.get("error")
     decision = "" if error is None else str(_code_of(error))
     site.ledger.append(
-        tx, f"run.{state}", actor=actor_id, subject=run.id, project=run.project_id, label=run.label, decision=decision
+        tx,
+        f"run.{state}",
+        actor=actor_id,
+        subject=run.id,
+        project=run.project_id,
+        label=run.label,
+        decision=decision,
+        facts=facts,
     )
     if state == records.SUCCEEDED:
         return

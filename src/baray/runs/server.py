@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from baray.access import Site
+from baray.catalog import provenance
 from baray.core import BarayError, NotFound
 from baray.runs import records
 from baray.runs.leases import apply, lease, renew
@@ -138,10 +139,12 @@ def _renew(site: Site, bell: Bell, found: dict[str, Any]) -> RenewAnswer:
 
 
 def _result(site: Site, bell: Bell, found: dict[str, Any]) -> ResultAnswer:
-    applied = apply(site, read_result(found))
+    result = read_result(found)
+    applied = apply(site, result)
     if applied:
         bell.ring()  # room was freed, and Runs that come after this one may start
-    return ResultAnswer(applied=applied)
+    signed = site.store.read(lambda tx: provenance(tx, result.run_id)) if result.outcome == "succeeded" else None
+    return ResultAnswer(applied=applied, provenance=(signed or b"").decode())
 
 
 def _remember(site: Site, bell: Bell, offer: WorkerOffer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from baray.client.cli import Cli, Leaf, argument, option
@@ -28,7 +29,11 @@ def _list(cli: Cli, state: str | None, limit: int) -> None:
     cli.screen.show(page, lambda: table(heads, rows))
 
 
-def _show(cli: Cli, run: str) -> None:
+def _show(cli: Cli, run: str, *, provenance: bool) -> None:
+    if provenance:
+        envelope = cli.client.get(f"runs/{run_id(run)}/provenance")
+        cli.screen.show(envelope, lambda: [json.dumps(envelope)])
+        return
     document = cli.client.run(run)
     cli.screen.show(document, lambda: _run_lines(document))
 
@@ -139,7 +144,11 @@ LIST = Leaf(
     ),
     example="baray run list --state running",
 )
-SHOW = Leaf(run=_show, params=(_RUN,), example="baray run show r_01...")
+SHOW = Leaf(
+    run=_show,
+    params=(_RUN, option("--provenance", is_flag=True, help="What was signed about it, for other tools to check.")),
+    example="baray run show r_01... --provenance",
+)
 LOGS = Leaf(
     run=_logs,
     params=(_RUN, option("--follow", is_flag=True, help="Also what is still to come.")),

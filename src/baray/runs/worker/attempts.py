@@ -83,6 +83,14 @@ class Held:
         """How far the handler is."""
         return _read_json(self.folder.parent / "progress.json") or None
 
+    def keep_provenance(self, envelope: str) -> None:
+        """Lay what control signed about the Run into its directory: a copy, for people; control has the one that counts."""
+        if envelope:
+            path = self.folder.parent / "provenance.dsse.json"
+            fresh = path.with_name(path.name + ".new")
+            fresh.write_text(envelope, encoding="utf-8")
+            fresh.rename(path)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:

@@ -198,6 +198,7 @@ class Worker:
             try:
                 reply = control.post("/worker/result", result)
                 if reply.status < 500:
+                    job.held.keep_provenance(str(reply.body.get("provenance", "")))
                     break
                 _LOG.warning("control could not take the result of %s: %s", job.held.attempt_id, reply.body)
             except ControlDownError as error:

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Protocol, TypeVar
 import anyio
 import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import StreamingResponse
+from fastapi.responses import Response, StreamingResponse
 
 from baray import runs
 from baray.access import Label, join, may_read, parse_label
-from baray.catalog import VersionRow
+from baray.catalog import VersionRow, provenance
 from baray.core import BarayError, NotFound, Refused, check_name, iso_time, parse_bytes, parse_seconds
 from baray.store import Tx
 from baray.web.api.shapes import BuildBody, IndexBody, RunBody, TrainBody
@@ -172,6 +172,20 @@ async def stream_log(request: Request, who: Who, run_id: str) -> StreamingRespon
     """A Run's log as server-sent events, until it ends."""
     run = await anyio.to_thread.run_sync(_find, request, who, run_id)
     return StreamingResponse(_events(request, who, run), media_type="text/event-stream")
+
+
+@router.get("/runs/{run_id}/provenance")
+def get_provenance(request: Request, who: Who, run_id: str) -> Response:
+    """What was signed about a Run that succeeded: SLSA provenance in an in-toto statement in a DSSE envelope."""
+
+    def read(tx: Tx) -> bytes:
+        run = find_run(tx, request, who, run_id)
+        envelope = provenance(tx, run.id)
+        if envelope is None:
+            raise NotFound("provenance", f"run:{run.id}", fix="It is signed when a Run succeeds.")
+        return envelope
+
+    return Response(site_of(request).store.read(read), media_type="application/json")
 
 
 @router.get("/runs/{run_id}/metrics")
