@@ -256,8 +256,16 @@ def test_denials_are_told_once_a_batch(house):
     write_spool(house, "1-q.jsonl", [Line(key_id="public", denial=one) for one in [denial, denial, missing]])
     house.ingest()
     (entry,) = house.entries("access.denied")
-    assert (entry.subject, entry.decision) == (service.id, "refuse")
-    assert entry.facts == {"action": "ask", "rule": "audience", "count": 2}
+    assert (entry.subject, entry.decision) == ("services", "refuse")
+    assert entry.facts == {"action": "ask", "count": 3, "services": [service.id]}
+
+
+def test_what_is_missing_lengthens_the_ledger_as_what_is_hidden_does(house):
+    missing = Denial(service_id="", project_id="", actor_id="public", rule="missing", created=1.0)
+    write_spool(house, "1-q.jsonl", [Line(key_id="public", denial=missing)])
+    house.ingest()
+    (entry,) = house.entries("access.denied")
+    assert entry.facts == {"action": "ask", "count": 1, "services": []}
 
 
 def test_a_living_routers_file_is_left_and_a_dead_ones_is_taken(house):

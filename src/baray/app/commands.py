@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from baray.app.doctor import examine
 from baray.app.layout import Layout, read_json
-from baray.app.settings import child_environment, read_settings
+from baray.app.settings import BEHIND, child_environment, read_settings
 from baray.app.tree import START_SECONDS, Tree, UpOptions
 from baray.core import Clock, Fault, Refused, SystemClock
 from baray.ledger import verify_bundle, verify_home
@@ -37,7 +37,8 @@ def up(
     tree = Tree(settings, UpOptions(idle_exit_seconds=idle_exit_seconds or 0.0, **options), clock)
 
     def ready(endpoint: dict[str, Any]) -> None:
-        _announce(endpoint, settings.home)
+        if not settings.behind:
+            _announce(endpoint, settings.home)
 
     tree.run(ready)
     return 0
@@ -177,7 +178,7 @@ def _detach(home: Path, clock: Clock, arguments: list[str]) -> int:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                env=child_environment(),
+                env=child_environment() | {BEHIND: "1"},
                 cwd="/",
             )
 

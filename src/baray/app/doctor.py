@@ -133,9 +133,7 @@ def _gpu() -> dict[str, str]:
 
 
 def _parts() -> dict[str, str]:
-    missing = [
-        name for name in ("polars", "pyarrow", "pypdfium2", "sklearn") if importlib.util.find_spec(name) is None
-    ]
+    missing = [name for name in ("polars", "pyarrow", "pypdfium2", "sklearn") if importlib.util.find_spec(name) is None]
     found = "all here" if not missing else f"missing {', '.join(missing)}"
     return _row(
         "data libraries", "missing" if missing else "ok", found, "Run scripts/demo or pip install 'baray[data,train]'."

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 from baray.core import Refused
 
 SYSTEM_USER = "baray"
+BEHIND = "BARAY_BEHIND"
+"""Set by `up --detach` for the server that it starts; not a setting of people's."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +57,8 @@ class Settings:
     """Attempts that run at once on this machine, at least 1."""
     utc_offset_minutes: int
     """Local time minus UTC."""
+    behind: bool
+    """Whether this is the server that `up --detach` started: it speaks to a log file, where no secret may stand."""
     public_url: str = ""
     """Address of the console as people reach it, without a slash at the end; empty: the one that is asked."""
     proxy: str = "127.0.0.1"
@@ -69,6 +73,7 @@ def read_settings(home: Path | None = None) -> Settings:
         home=chosen.absolute(),
         slots=max(1, _whole_number("BARAY_SLOTS", os.cpu_count() or 1)),
         utc_offset_minutes=_whole_number("BARAY_UTC_OFFSET", 420),
+        behind=BEHIND in os.environ,
         public_url=_address("BARAY_PUBLIC_URL"),
         proxy=os.environ.get("BARAY_PROXY") or "127.0.0.1",
     )

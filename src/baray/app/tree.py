@@ -198,7 +198,7 @@ class Tree:
             "router_url": f"http://{host}:{router['port']}",
             "pid": os.getpid(),
             "token_file": str(self.layout.token),
-            "user": self.user or pwd.getpwuid(os.geteuid()).pw_name,
+            "user": self.user or f"uid {os.geteuid()}",
             "dropped": self.user is not None,
         }
         write_json(self.layout.endpoint, endpoint)

@@ -10,7 +10,7 @@ from typing import Self
 
 from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing, Unreachable
 from baray.client.sdk.upload import Gathered, LocalFile, gather
-from baray.core import Ref, Refused, parse_ref
+from baray.core import BarayError, Ref, Refused, digest_file, parse_ref
 
 _MISSING_BATCH = 1000
 _SEND_ROUNDS = 5
@@ -154,9 +154,19 @@ class Client:
         progress(done, total)
         for digest in missing:
             file = by_digest[digest]
-            self._http.json(self._request("PUT", f"blobs/{digest}", file=file.file, repeatable=True))
+            self._send(file)
             done += file.bytes
             progress(done, total)
+
+    def _send(self, file: LocalFile) -> None:
+        try:
+            self._http.json(self._request("PUT", f"blobs/{file.digest}", file=file.file, repeatable=True))
+        except BarayError as error:
+            if digest_file(file.file) == file.digest:
+                raise
+            raise Refused(
+                "file_changed", f"{file.file} changed while it was sent.", fix="Add it again when nobody writes to it."
+            ) from error
 
     # -- what Runs make
 

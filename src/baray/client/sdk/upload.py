@@ -62,7 +62,8 @@ def gather(paths: Iterable[Path], *, progress: Callable[[int], None] = lambda _:
                     f"Two files would be '{name}': {files[name].file} and {file}.",
                     fix="Rename one, or put both in one folder and give the folder.",
                 )
-            files[name] = LocalFile(path=name, file=file, digest=digest_file(file), bytes=file.stat().st_size)
+            size = file.stat().st_size
+            files[name] = LocalFile(path=name, file=file, digest=digest_file(file), bytes=size)
             progress(len(files))
     if not files:
         raise Refused(
