@@ -84,6 +84,11 @@ def test_form_of_a_digest(text, is_one):
 def test_ids_are_frozen(vector):
     ids = Ids(TestClock(vector["seconds"]), random_bits=lambda _number: int(vector["chance"], 16))
     assert ids.new("r") == vector["id"]
+    assert core.made_at(vector["id"]) == pytest.approx(vector["seconds"], abs=0.001)
+
+
+def test_what_is_no_id_was_made_at_no_time():
+    assert core.made_at("letters") is None
 
 
 def test_ids_sort_by_time_and_differ_within_a_millisecond():

@@ -1,0 +1,373 @@
+"""A world for sweeps: a real server with two projects that hold the same kinds of things, and people of every role in each.
+
+Everything is made through the API, as people would; `Asked` describes one example request of every route.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import http.client
+import io
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, urlencode, urlsplit
+
+from homes import Home, wait_for
+
+from baray import web
+
+EXPECTED = Path(__file__).parent / "expected"
+FORM = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One response."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        return self.body.decode("utf-8", errors="replace")
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Line:
+    """A kept connection to one address: a new one for each request would hide small gaps in time."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=30)
+
+    def ask(self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None) -> Reply:
+        for last in (False, True):
+            try:
+                self._connection.request(method, path, body, headers or {})
+                response = self._connection.getresponse()
+                data = response.read()
+            except (http.client.HTTPException, ConnectionError):
+                self._connection.close()  # the server let an idle connection go
+                if last:
+                    raise
+            else:
+                return Reply(response.status, {key.lower(): value for key, value in response.getheaders()}, data)
+        raise AssertionError
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclass
+class World:
+    """A running server and what was made in it."""
+
+    home: Home
+    url: str
+    router: str
+    operator: str
+    """The operator's token."""
+    made: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Project -> what an example names -> name or id there."""
+    tokens: dict[tuple[str, str], str] = field(default_factory=dict)
+    """(project, role) -> token of somebody with that role there and nowhere else."""
+    lines: dict[str, Line] = field(default_factory=dict)
+    count: int = 0
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Any = None,
+        *,
+        token: str | None = "",
+        to: str = "",
+        kind: str = "application/json",
+    ) -> Reply:
+        """One request: of the operator by default, of nobody with `token=None`."""
+        to = to or self.url
+        headers = {} if token is None else {"Authorization": f"Bearer {token or self.operator}"}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        if data is not None:
+            headers["Content-Type"] = kind
+        if token is None and method not in ("GET", "HEAD"):
+            headers["Origin"] = self.url
+        line = self.lines.setdefault(to, Line(to))
+        return line.ask(method, path, data, headers)
+
+    def api(self, method: str, path: str, body: Any = None, *, token: str = "", status: tuple[int, ...] = ()) -> Any:
+        """The document of a request that has to succeed."""
+        reply = self.ask(method, f"/api/v1/{path}", body, token=token)
+        assert reply.status in (status or (200, 201, 202)), (method, path, reply.status, reply.text)
+        return reply.json()
+
+    def fresh(self) -> str:
+        """A name that nothing has."""
+        self.count += 1
+        return f"fresh-{self.count}"
+
+    def send(self, project: str, data: bytes, *, token: str = "") -> dict[str, Any]:
+        digest = "sha256:" + hashlib.sha256(data).hexdigest()
+        reply = self.ask("PUT", f"/api/v1/blobs/{digest}?project={project}", data, token=token, kind="text/plain")
+        assert reply.status == 201, reply.text
+        return {"digest": digest, "bytes": len(data)}
+
+    def source(self, project: str, name: str, files: dict[str, bytes], label: str, **more: Any) -> Any:
+        listed = [{"path": path} | self.send(project, data) for path, data in files.items()]
+        body = {"name": name, "files": listed, "label": label, **more}
+        return self.api("POST", f"sources?project={project}", body)
+
+    def finish(self, project: str, run: dict[str, Any], state: str = "succeeded") -> Any:
+        """Wait until a Run has ended in `state`."""
+
+        def ended() -> Any:
+            found = self.api("GET", f"runs/{run['id']}?project={project}")
+            return found if found["state"] in ("succeeded", "failed", "cancelled") else None
+
+        found = wait_for(ended, 60)
+        assert found["state"] == state, found
+        return found
+
+    def person(self, name: str, clearance: str, roles: dict[str, str]) -> str:
+        """The token of a new person."""
+        self.api("POST", "users", {"name": name, "clearance": clearance})
+        for project, role in roles.items():
+            self.api("POST", f"projects/{project}/members?project={project}", {"actor": name, "role": role})
+        return str(self.api("POST", "tokens", {"name": f"of {name}", "actor": name, "expires": "1h"})["token"])
+
+    def close(self) -> None:
+        for line in self.lines.values():
+            line.close()
+
+
+@contextmanager
+def serving(path: Path) -> Iterator[World]:
+    """A server on a new home."""
+    home = Home(path / "home")
+    home.run("up", "--detach", "--port", "0", "--router-port", "0")
+    try:
+        endpoint = json.loads((home.path / "endpoint.json").read_text())
+        token = (home.path / "operator.token").read_text().strip()
+        world = World(home=home, url=endpoint["url"], router=endpoint["router_url"], operator=token)
+        yield world
+        world.close()
+    finally:
+        home.stop()
+
+
+def letters(count: int = 60) -> bytes:
+    """A CSV of letters of two units that a word tells apart."""
+    out = io.StringIO()
+    writer = csv.writer(out)
+    writer.writerow(["id", "language", "unit", "text"])
+    for number in range(count):
+        unit, word = (("land", "plot and title"), ("water", "pipe and tap"))[number % 2]
+        writer.writerow([f"l{number}", "en", unit, f"Letter {number * 7919 % 1000} about a {word}. Please help."])
+    return out.getvalue().encode()
+
+
+def furnish(world: World, project: str) -> None:
+    """Make one thing of every kind in `project`; names differ between projects, as ids do."""
+    world.api("POST", "projects", {"name": project})
+    name, at = f"papers-{project}", f"?project={project}"
+    fact = f"The office of {project} is open from seven to eleven in the morning. It is closed on Sunday.\n".encode()
+    source = world.source(project, name, {"hours.txt": fact, "more.txt": fact + b"Bring a pen."}, "internal")
+    letter = world.source(project, f"letters-{project}", {"letters.csv": letters()}, "internal")
+    dataset = world.api("POST", f"datasets{at}", {"name": name, "source": source["ref"]})
+    training = {"name": f"model-{project}", "recipe": "text-classifier", "source": letter["ref"]}
+    model = world.api("POST", f"models{at}", training)
+    echo = {"command": ["/bin/echo", "out"], "name": f"echo-{project}"}
+    run = world.api("POST", f"runs{at}", echo)
+    failing = world.api("POST", f"runs{at}", {"command": ["/bin/false"], "name": f"fails-{project}"})
+    world.finish(project, dataset)
+    index = world.api("POST", f"indexes{at}", {"name": name, "dataset": name})
+    world.finish(project, index)
+    for one in (model, run):
+        world.finish(project, one)
+    world.finish(project, failing, "failed")
+    desk = {"name": f"desk-{project}", "kind": "desk", "index": name, "audience": ["project"]}
+    world.api("POST", f"services{at}", desk)
+    routing = {"name": f"routing-{project}", "kind": "model", "model": f"model-{project}", "audience": ["project"]}
+    world.api("POST", f"services{at}", routing)
+    asked = {"question": "When is the office open?"}
+    answer = wait_for(lambda: _asked(world, f"services/desk-{project}/ask{at}", asked), 10)
+    token = world.api("POST", f"tokens{at}", {"name": f"spare of {project}", "expires": "1h"})
+    world.api("POST", "users", {"name": f"somebody-{project}"})
+    world.made[project] = {
+        "project": project, "source": name, "dataset": name, "index": name, "model": f"model-{project}",
+        "run": run["id"], "failing": failing["id"], "desk": f"desk-{project}", "routing": f"routing-{project}",
+        "answer": answer["id"].removeprefix("answer:"), "token": token["id"], "actor": f"somebody-{project}",
+        "digest": "sha256:" + hashlib.sha256(fact).hexdigest(),
+        "file": "report.json", "link": "nothing",
+    }  # fmt: skip
+
+
+def _asked(world: World, path: str, body: Any) -> Any:
+    reply = world.ask("POST", f"/api/v1/{path}", body)
+    return reply.json() if reply.status == 200 and reply.json()["outcome"] == "answered" else None
+
+
+def missing(things: dict[str, str]) -> dict[str, str]:
+    """Names and ids of the same form as `things`, of which nothing exists; ids are as old as those."""
+    found = {}
+    for word, name in things.items():
+        other = "0" if name[-1] != "0" else "1"
+        found[word] = name[:-1] + other if re.fullmatch(r"[a-z]_\w{26}|sha256:\w{64}", name) else f"no-{word}-here"
+    return found | {"file": things["file"], "link": things["link"]}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An example request of a route; `{words}` are taken from a project's things, `{fresh}` is a name nobody has."""
+
+    query: str = ""
+    body: Any = None
+    path: dict[str, str] = field(default_factory=dict)
+    """Placeholder of the route -> word, where it is not the usual one."""
+    form: bool = False
+    """The body is a form's."""
+    mends: tuple[str, ...] = ()
+    """Codes of refusals that come after policy has allowed: the state of things, not who asks."""
+    own_token: bool = False
+    """The request ends the caller's own token: a spare one is used."""
+
+
+USUAL = {
+    "/api/v1/services/": {"name": "desk"}, "/api/v1/datasets/": {"name": "dataset"}, "/api/v1/projects/": {"name": "project"},
+    "/api/v1/users/": {"name": "actor"}, "/datasets/": {"name": "dataset"}, "/models/": {"name": "model"},
+    "/desks/": {"name": "desk"},
+    "": {"run_id": "run", "answer_id": "answer", "token_id": "token", "plural": "=datasets", "name": "dataset", "path": "file",
+         "digest": "digest"},
+}  # fmt: skip
+"""Start of a route -> placeholder -> what stands there (`=` literally)."""
+
+EXAMPLES = {
+    "GET /api/v1/openapi.json": Asked(),
+    "GET /api/v1/ledger/proof": Asked(query="ref=run:{run}"),
+    "GET /api/v1/lineage": Asked(query="ref=run:{run}"),
+    "GET /lineage": Asked(query="ref=dataset:{dataset}"),
+    "GET /ledger/{path}": Asked(path={"path": "=checkpoint"}),
+    "POST /api/v1/blobs/missing": Asked(body={"digests": ["{digest}"]}),
+    "PUT /api/v1/blobs/{digest}": Asked(
+        path={"digest": "=sha256:" + hashlib.sha256(b"bytes").hexdigest()}, body=b"bytes"
+    ),
+    "POST /api/v1/datasets": Asked(body={"name": "{fresh}", "source": "{source}"}),
+    "POST /api/v1/indexes": Asked(body={"name": "{fresh}", "dataset": "{dataset}"}),
+    "POST /api/v1/ledger/cosign": Asked(body={"note": "no note"}, mends=("bad_cosignature",)),
+    "POST /api/v1/ledger/witnesses": Asked(body={"name": "w", "vkey": "no key"}, mends=("bad_witness",)),
+    "POST /api/v1/models": Asked(body={"name": "{fresh}", "recipe": "text-classifier", "dataset": "{dataset}"}),
+    "POST /api/v1/projects": Asked(body={"name": "{fresh}"}),
+    "POST /api/v1/projects/{name}/members": Asked(body={"actor": "{actor}", "role": "viewer"}),
+    "POST /api/v1/runs": Asked(body={"command": ["/bin/true"], "inputs": ["dataset:{dataset}"]}),
+    "POST /api/v1/runs/{run_id}/retry": Asked(mends=("not_ended",)),
+    "POST /api/v1/services": Asked(
+        body={"name": "{fresh}", "kind": "desk", "index": "{index}", "audience": ["project"]}
+    ),
+    "POST /api/v1/services/{name}/ask": Asked(body={"question": "When is the office open?"}),
+    "POST /api/v1/sources": Asked(body={"name": "{fresh}", "files": []}, mends=("no_files",)),
+    "POST /api/v1/tokens": Asked(body={"name": "another", "expires": "1h"}),
+    "DELETE /api/v1/tokens/{token_id}": Asked(),
+    "POST /api/v1/users": Asked(body={"name": "{fresh}"}),
+    "POST /sign-in": Asked(body="link={link}", form=True),
+    "POST /sign-out": Asked(own_token=True),
+    "router GET /v1/models/NAME": Asked(path={"NAME": "{project}/{desk}"}),
+    "router POST /v1/answers": Asked(body={"model": "{project}/{desk}", "question": "When is the office open?"}),
+    "router POST /v1/classify": Asked(body={"model": "{project}/{routing}", "input": "A pipe"}),
+    "router GET /desk/NAME": Asked(path={"NAME": "{project}/{desk}"}),
+}
+"""Route -> example, for routes that need more than the names in their path. `docs/notes/web.md` says how to add one."""
+
+_PLACE = re.compile(r"\{(\w+)(?::path)?\}|\b(NAME)\b")
+
+
+def routes() -> list[str]:
+    """Every route there is: `METHOD /path` of control (API and console), `router METHOD /path` of the router."""
+    found = {f"{method} {path}" for path, methods in _control_routes() for method in methods - {"HEAD"}}
+    return sorted(found) + [f"router {one}" for one in router_routes()]
+
+
+def _control_routes() -> Iterator[tuple[str, set[str]]]:
+    """(path, methods); FastAPI keeps an included router's routes as contexts that know their whole path."""
+    for route in web.make_app(cast("web.House", None)).routes:
+        for one in getattr(route, "effective_route_contexts", lambda route=route: [route])():
+            if getattr(one, "methods", None):
+                yield re.sub(r":path\}", "}", one.path), set(one.methods)
+
+
+def router_routes() -> list[str]:
+    from baray.serve.router.application import Application
+
+    application = Application(house=cast("Any", None), follower=cast("Any", None))
+    found = [f"{place.method} {path}" for path, place in application._places.items()]
+    return sorted(found + [f"{place.method} {folder}NAME" for folder, place in application._folders.items()])
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that is ready to be sent."""
+
+    method: str
+    path: str
+    body: bytes | None
+    to_router: bool
+    kind: str
+
+    def send(self, world: World, token: str | None) -> Reply:
+        to = world.router if self.to_router else world.url
+        return world.ask(self.method, self.path, self.body, token=token, to=to, kind=self.kind)
+
+
+def request_of(world: World, route: str, things: dict[str, str], project: str) -> Request:
+    """The example request of `route` about `things`, asked in `project`."""
+    example = EXAMPLES.get(route, Asked())
+    to_router = route.startswith("router ")
+    method, _, template = route.removeprefix("router ").partition(" ")
+    words = things | {"fresh": world.fresh()}
+
+    def fill(match: re.Match[str]) -> str:
+        place = match[1] or match[2]
+        word = example.path.get(place) or _usual(template, place)
+        if word.startswith("="):
+            return quote(word[1:], safe="/:")
+        return quote(word.format_map(words) if "{" in word else words[word], safe="/")
+
+    path = _PLACE.sub(fill, template)
+    query = _filled(example.query, words)
+    if not to_router:
+        query += ("&" if query else "") + urlencode({"project": project})
+    body = _filled(example.body, words)
+    data = body if body is None or isinstance(body, bytes) else body.encode() if example.form else _json(body)
+    if data is None and method in ("POST", "PUT"):
+        data = b""
+    kind = FORM if example.form else "application/json" if not isinstance(example.body, bytes) else "text/plain"
+    return Request(method, f"{path}?{query}" if query else path, data, to_router, kind)
+
+
+def _usual(template: str, place: str) -> str:
+    for start, words in USUAL.items():
+        if template.startswith(start) and place in words:
+            return words[place]
+    raise AssertionError(f"tests/e2e/sweeps.py: EXAMPLES or USUAL must say what stands at {{{place}}} of {template}")
+
+
+def _filled(value: Any, words: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return re.sub(r"\{(\w+)\}", lambda match: words[match[1]], value)
+    if isinstance(value, list):
+        return [_filled(one, words) for one in value]
+    if isinstance(value, dict):
+        return {key: _filled(one, words) for key, one in value.items()}
+    return value
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value).encode()

@@ -1,0 +1,202 @@
+"""Who may do what, by every route there is; and that naming another project's things tells nothing about them.
+
+`expected/routes.csv` is the table that a person reads. A route without a row fails; so does one without an example.
+
+    yes       policy allows: the request is done, or refused for what is asked, not for who asks
+    role      403: known here, but the role is too weak
+    hidden    404: nothing of the kind exists for this caller
+    sign-in   401
+"""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from sweeps import EXAMPLES, EXPECTED, Asked, Reply, Request, World, furnish, missing, request_of, routes, serving
+
+from baray import access
+
+TABLE = EXPECTED / "routes.csv"
+GAP_SECONDS = 0.005
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory, need):
+    need("bwrap")
+    with serving(tmp_path_factory.mktemp("sweep")) as world:
+        for project in ("alpha", "beta"):
+            furnish(world, project)
+            for role in access.ROLES:
+                world.tokens[project, role] = world.person(f"{role}-{project}", "internal", {project: role})
+        yield world
+
+
+def table() -> tuple[list[str], dict[str, dict[str, str]]]:
+    with TABLE.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return list(rows[0])[1:], {row.pop("route"): row for row in rows}
+
+
+def verdict(route: str, reply: Reply) -> str:
+    """What policy said, as the table says it."""
+    if reply.status in (401, 403, 404):
+        return {401: "sign-in", 403: "role", 404: "hidden"}[reply.status]
+    refused = reply.status >= 400
+    if refused and reply.json().get("code") not in EXAMPLES.get(route, Asked()).mends:
+        return f"{reply.status}: {reply.text}"
+    return "yes"
+
+
+def spare(world: World, route: str, token: str | None) -> str | None:
+    """A token that the request may end."""
+    if token is not None and EXAMPLES.get(route, Asked()).own_token:
+        asked = {"name": "spare", "expires": "1h"}
+        return str(world.api("POST", f"tokens?project={_own(world, token)}", asked, token=token)["token"])
+    return token
+
+
+def things(world: World, route: str, project: str, token: str | None) -> dict[str, str]:
+    """What the example is about; where it uses something up, a new one."""
+    found = dict(world.made[project])
+    if route == "POST /sign-in":
+        made = world.api("POST", "login-links")["url"].partition("link=")[2]
+        found["link"] = made
+    if route == "DELETE /api/v1/tokens/{token_id}" and token is not None:
+        asked = {"name": "to be ended", "expires": "1h"}
+        found["token"] = world.api("POST", f"tokens?project={_own(world, token)}", asked, token=token)["id"]
+    if route == "POST /api/v1/services/{name}/stop":
+        found["desk"] = world.fresh()
+        made = {"name": found["desk"], "kind": "desk", "index": found["index"], "audience": ["project"]}
+        world.api("POST", f"services?project={project}", made)
+    if route == "POST /api/v1/users/{name}/disable":
+        found["actor"] = world.fresh()
+        world.api("POST", "users", {"name": found["actor"]})
+    return found
+
+
+def _own(world: World, token: str) -> str:
+    """The project of a token's owner."""
+    return next((project for (project, _), known in world.tokens.items() if known == token), "main")
+
+
+def askers(world: World, column: str) -> dict[str, str | None]:
+    """Who stands in a column."""
+    if column == "elsewhere":
+        return {f"{role} of beta": world.tokens["beta", role] for role in access.ROLES}
+    if column in ("none", "operator"):
+        return {column: None if column == "none" else world.operator}
+    return {column: world.tokens["alpha", column]}
+
+
+def observe(world: World, route: str, column: str) -> dict[str, str]:
+    found = {}
+    for who, token in askers(world, column).items():
+        request = request_of(world, route, things(world, route, "alpha", token), "alpha")
+        found[who] = verdict(route, request.send(world, spare(world, route, token)))
+    return found
+
+
+def test_every_route_has_a_row_and_every_row_a_route():
+    columns, rows = table()
+    assert columns == ["none", *access.ROLES, "operator", "elsewhere"], "the roles of access.ROLES, weakest first"
+    there = set(routes())
+    new, gone = sorted(there - set(rows)), sorted(set(rows) - there)
+    assert not new, (
+        f"Decide who may use these, and write a row each in {TABLE.name} (`route,{','.join(columns)}`): {new}"
+    )
+    assert not gone, f"{TABLE.name} has rows of routes that are no more: {gone}"
+    assert set(EXAMPLES) <= there, f"sweeps.EXAMPLES names routes that are no more: {sorted(set(EXAMPLES) - there)}"
+
+
+def test_every_route_by_every_role_here_and_elsewhere(world):
+    columns, rows = table()
+    wrong = []
+    for route, row in rows.items():
+        for column in columns:
+            for who, seen in observe(world, route, column).items():
+                if seen != row[column]:
+                    wrong.append(f"{route} by {who}: {seen}, the table says {row[column]}")
+    assert not wrong, "\n".join(wrong)
+
+
+# What one project names of another ----------------------------------------------------------------------------------
+
+OF_THE_HOME = {
+    ("POST /api/v1/projects/{name}/members", "actor"): "people belong to the home: an owner adds them by their names",
+}
+"""(route, what is named) that is no project's own, and why."""
+
+
+@dataclass(frozen=True)
+class Named:
+    """The same request, once naming a thing of another project and once naming nothing."""
+
+    route: str
+    word: str
+    foreign: str
+    missing: str
+
+    def pair(self, world: World) -> tuple[Request, Request]:
+        own = world.made["beta"]
+        count = world.count
+        theirs = request_of(world, self.route, own | {self.word: self.foreign}, "beta")
+        world.count = count  # the same fresh name in both
+        return theirs, request_of(world, self.route, own | {self.word: self.missing}, "beta")
+
+    def gap(self, world: World, token: str, rounds: int) -> float:
+        """Seconds by which the medians differ; asked in turns, so that a busy machine slows both."""
+        taken: tuple[list[float], list[float]] = ([], [])
+        for _ in range(rounds):
+            for times, request in zip(taken, self.pair(world), strict=True):
+                began = time.perf_counter()
+                request.send(world, token)
+                times.append(time.perf_counter() - began)
+        return statistics.median(taken[0]) - statistics.median(taken[1])
+
+
+def named(world: World) -> Iterator[Named]:
+    """Every place of every route where a thing of a project is named."""
+    there = world.made["alpha"]
+    for route, (word, nothing) in itertools.product(routes(), missing(there).items()):
+        one = Named(route, word, there[word], nothing)
+        theirs, none = one.pair(world)
+        if (theirs.path, theirs.body) != (none.path, none.body) and (route, word) not in OF_THE_HOME:
+            yield one
+
+
+def test_anothers_thing_reads_as_one_that_does_not_exist(world):
+    wrong, count = [], 0
+    for one in named(world):
+        for role in ("viewer", "owner"):
+            theirs, nothing = (request.send(world, world.tokens["beta", role]) for request in one.pair(world))
+            count += 1
+            said = theirs.text.replace(one.foreign, one.missing)
+            same = theirs.status == nothing.status and _bare(said) == _bare(nothing.text)
+            open_to_all = one.word == "digest" and theirs.status == 200  # "you still have to send it", in both cases
+            if not same or (theirs.status not in (403, 404, 409) and not open_to_all):
+                wrong.append(f"{one.route} naming {one.word} as {role}: {theirs.status} {theirs.text} / {nothing.text}")
+    assert not wrong, "\n".join(wrong)
+    assert count >= 60, count
+
+
+def test_no_time_tells_anothers_thing_from_one_that_does_not_exist(world):
+    token, wrong = world.tokens["beta", "owner"], []
+    for one in named(world):
+        gaps = [one.gap(world, token, 5)]
+        for rounds in (15, 45):  # only where few rounds saw a gap, which a busy machine makes by itself
+            if abs(gaps[-1]) > GAP_SECONDS:
+                gaps.append(one.gap(world, token, rounds))
+        if abs(gaps[-1]) > GAP_SECONDS:
+            wrong.append(f"{one.route} naming {one.word}: " + ", ".join(f"{gap * 1000:+.1f} ms" for gap in gaps))
+    assert not wrong, "\n".join(wrong)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"fresh-\d+", "fresh", text)
