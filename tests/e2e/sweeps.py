@@ -20,7 +20,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from homes import Home, wait_for
 
-from baray import web
+from baray import access, web
 
 EXPECTED = Path(__file__).parent / "expected"
 FORM = "application/x-www-form-urlencoded"
@@ -142,7 +142,12 @@ class World:
         self.api("POST", "users", {"name": name, "clearance": clearance})
         for project, role in roles.items():
             self.api("POST", f"projects/{project}/members?project={project}", {"actor": name, "role": role})
-        return str(self.api("POST", "tokens", {"name": f"of {name}", "actor": name, "expires": "1h"})["token"])
+        return self.token(name)
+
+    def token(self, name: str) -> str:
+        """A token of `name` that may do all that they may."""
+        asked = {"name": f"of {name}", "actor": name, "expires": "1h", "scopes": list(access.SCOPES)}
+        return str(self.api("POST", "tokens", asked)["token"])
 
     def close(self) -> None:
         for line in self.lines.values():
@@ -277,6 +282,8 @@ EXAMPLES = {
     "POST /api/v1/tokens": Asked(body={"name": "another", "expires": "1h"}),
     "DELETE /api/v1/tokens/{token_id}": Asked(),
     "POST /api/v1/users": Asked(body={"name": "{fresh}"}),
+    "POST /api/v1/users/{name}/role": Asked(body={"role": ""}),
+    "POST /api/v1/invitations": Asked(body={"name": "{fresh}", "role": "viewer"}),
     "POST /sign-in": Asked(body="link={link}", form=True),
     "POST /sign-out": Asked(own_token=True),
     "router GET /v1/models/NAME": Asked(path={"NAME": "{project}/{desk}"}),
@@ -327,7 +334,7 @@ class Request:
 
 
 def request_of(world: World, route: str, things: dict[str, str], project: str) -> Request:
-    """The example request of `route` about `things`, asked in `project`."""
+    """The example request of `route` about `things`, asked in `project` (none: in the caller's own)."""
     example = EXAMPLES.get(route, Asked())
     to_router = route.startswith("router ")
     method, _, template = route.removeprefix("router ").partition(" ")
@@ -342,7 +349,7 @@ def request_of(world: World, route: str, things: dict[str, str], project: str) -
 
     path = _PLACE.sub(fill, template)
     query = _filled(example.query, words)
-    if not to_router:
+    if project and not to_router:
         query += ("&" if query else "") + urlencode({"project": project})
     body = _filled(example.body, words)
     data = body if body is None or isinstance(body, bytes) else body.encode() if example.form else _json(body)

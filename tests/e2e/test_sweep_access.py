@@ -3,9 +3,13 @@
 `expected/routes.csv` is the table that a person reads. A route without a row fails; so does one without an example.
 
     yes       policy allows: the request is done, or refused for what is asked, not for who asks
-    role      403: known here, but the role is too weak
+    role      403: known here, but the role in the project is too weak
+    site-role 403: needs a role on the home
     hidden    404: nothing of the kind exists for this caller
     sign-in   401
+
+`viewer` to `owner` are asked in their own project; `auditor` and `operator` have a role on the home and in no project;
+`elsewhere` is each project role of another project, asking in this one.
 """
 
 from __future__ import annotations
@@ -35,7 +39,16 @@ def world(tmp_path_factory, need):
             furnish(world, project)
             for role in access.ROLES:
                 world.tokens[project, role] = world.person(f"{role}-{project}", "internal", {project: role})
+        for role in access.SITE_ROLES:
+            world.tokens["", role] = on_the_home(world, f"site-{role}", role)
         yield world
+
+
+def on_the_home(world: World, name: str, role: str) -> str:
+    """The token of a new person who has a role on the home and in no project."""
+    token = world.person(name, "internal", {})
+    world.api("POST", f"users/{name}/role", {"role": role})
+    return token
 
 
 def table() -> tuple[list[str], dict[str, dict[str, str]]]:
@@ -46,10 +59,12 @@ def table() -> tuple[list[str], dict[str, dict[str, str]]]:
 
 def verdict(route: str, reply: Reply) -> str:
     """What policy said, as the table says it."""
-    if reply.status in (401, 403, 404):
-        return {401: "sign-in", 403: "role", 404: "hidden"}[reply.status]
-    refused = reply.status >= 400
-    if refused and reply.json().get("code") not in EXAMPLES.get(route, Asked()).mends:
+    if reply.status in (401, 404):
+        return "sign-in" if reply.status == 401 else "hidden"
+    code = reply.json().get("code", "") if reply.status >= 400 else ""
+    if code in ("role_too_weak", "site_role_needed"):
+        return "role" if code == "role_too_weak" else "site-role"
+    if code and code not in EXAMPLES.get(route, Asked()).mends:
         return f"{reply.status}: {reply.text}"
     return "yes"
 
@@ -58,7 +73,7 @@ def spare(world: World, route: str, token: str | None) -> str | None:
     """A token that the request may end."""
     if token is not None and EXAMPLES.get(route, Asked()).own_token:
         asked = {"name": "spare", "expires": "1h"}
-        return str(world.api("POST", f"tokens?project={_own(world, token)}", asked, token=token)["token"])
+        return str(world.api("POST", "tokens", asked, token=token)["token"])
     return token
 
 
@@ -70,7 +85,7 @@ def things(world: World, route: str, project: str, token: str | None) -> dict[st
         found["link"] = made
     if route == "DELETE /api/v1/tokens/{token_id}" and token is not None:
         asked = {"name": "to be ended", "expires": "1h"}
-        found["token"] = world.api("POST", f"tokens?project={_own(world, token)}", asked, token=token)["id"]
+        found["token"] = world.api("POST", "tokens", asked, token=token)["id"]
     if route == "POST /api/v1/services/{name}/stop":
         found["desk"] = world.fresh()
         made = {"name": found["desk"], "kind": "desk", "index": found["index"], "audience": ["project"]}
@@ -81,31 +96,30 @@ def things(world: World, route: str, project: str, token: str | None) -> dict[st
     return found
 
 
-def _own(world: World, token: str) -> str:
-    """The project of a token's owner."""
-    return next((project for (project, _), known in world.tokens.items() if known == token), "main")
-
-
-def askers(world: World, column: str) -> dict[str, str | None]:
+def askers(world: World, route: str, column: str) -> dict[str, str | None]:
     """Who stands in a column."""
     if column == "elsewhere":
         return {f"{role} of beta": world.tokens["beta", role] for role in access.ROLES}
-    if column in ("none", "operator"):
-        return {column: None if column == "none" else world.operator}
-    return {column: world.tokens["alpha", column]}
+    if column == "none":
+        return {column: None}
+    if column in access.SITE_ROLES and route == "POST /api/v1/projects":
+        return {column: on_the_home(world, world.fresh(), column)}  # who makes a project is its owner
+    return {column: world.tokens["" if column in access.SITE_ROLES else "alpha", column]}
 
 
 def observe(world: World, route: str, column: str) -> dict[str, str]:
     found = {}
-    for who, token in askers(world, column).items():
-        request = request_of(world, route, things(world, route, "alpha", token), "alpha")
+    for who, token in askers(world, route, column).items():
+        request = request_of(
+            world, route, things(world, route, "alpha", token), "" if column in access.SITE_ROLES else "alpha"
+        )
         found[who] = verdict(route, request.send(world, spare(world, route, token)))
     return found
 
 
 def test_every_route_has_a_row_and_every_row_a_route():
     columns, rows = table()
-    assert columns == ["none", *access.ROLES, "operator", "elsewhere"], "the roles of access.ROLES, weakest first"
+    assert columns == ["none", *access.ROLES, *access.SITE_ROLES, "elsewhere"], "roles of access, weakest first"
     there = set(routes())
     new, gone = sorted(there - set(rows)), sorted(set(rows) - there)
     assert not new, (

@@ -72,7 +72,7 @@ def caller(request: Request, project: str = "") -> Caller:
 def signed_in(request: Request, project: str = "") -> Caller:
     """The caller, whatever it is of: for its own account, and for what concerns the whole home.
 
-    Without `?project=` it is in the default project, where it may have no role.
+    Without `?project=` it is in the default project or the first of its own; with no role anywhere in the default one.
     """
     actor = cast("Actor | None", getattr(request.state, "actor", None))
     if actor is None:
@@ -81,13 +81,18 @@ def signed_in(request: Request, project: str = "") -> Caller:
         )
 
     def load(tx: Tx) -> Caller:
-        name = project or house_of(request).default_project
+        name = project or _usual_project(actor, house_of(request).default_project)
         row = project_named(tx, name)
         if row is None or (project and row.id not in actor.roles):
             raise NotFound("project", name)
         return Caller(actor=actor, project_id=row.id, project=row.name, label=row.label)
 
     return site_of(request).store.read(load)
+
+
+def _usual_project(actor: Actor, default: str) -> str:
+    """Where somebody works who names no project: the default one if they have a role there, else the first of theirs."""
+    return default if default in actor.projects or not actor.projects else min(actor.projects)
 
 
 async def look_again(request: Request, who: Caller) -> Caller:

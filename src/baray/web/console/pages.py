@@ -22,12 +22,13 @@ from baray.web.api import services as service_api
 from baray.web.api import sources as source_api
 from baray.web.api import system as system_api
 from baray.web.api.shapes import AskBody
-from baray.web.boundary import COOKIE, Caller, caller, site_of
+from baray.web.boundary import COOKIE, Caller, caller, signed_in, site_of
 from baray.web.console.picture import lineage_svg
 from baray.web.console.strings import translate
 
 router = APIRouter(tags=["console"])
 Who = Annotated[Caller, Depends(caller)]
+Anyone = Annotated[Caller, Depends(signed_in)]
 LANGUAGE_COOKIE = "baray_lang"
 MAX_FORM = 4096  # bytes
 _PAGES = Environment(
@@ -88,7 +89,7 @@ def _sign_in(request: Request, link: str) -> Response:
 
 
 @router.post("/sign-out")
-def sign_out(request: Request, who: Who) -> Response:
+def sign_out(request: Request, who: Anyone) -> Response:
     """End the session."""
     site = site_of(request)
     if who.actor.token_id is not None:
@@ -204,7 +205,7 @@ def lineage(request: Request, who: Who, ref: str) -> Response:
 
 
 @router.get("/ledger")
-def ledger(request: Request, who: Who, before: int = 1 << 62) -> Response:
+def ledger(request: Request, who: Anyone, before: int = 1 << 62) -> Response:
     """The ledger's head, its witnesses, and its newest entries."""
     entries = ledger_api.newest_entries(request, who, before=before, limit=50)
     return render(request, "ledger.html", who=who, head=_head(request), entries=entries)
