@@ -11,6 +11,8 @@ from baray.access.site import Site
 from baray.core import REF_KINDS, NotFound, Refused, check_name, parse_ref
 from baray.store import Tx
 
+RESERVED = frozenset({"public", "project"})
+"""Words of an audience that no actor may be called by."""
 DEFAULT_PROJECT = "main"
 OPERATOR = "operator"
 
@@ -40,7 +42,7 @@ def create_project(tx: Tx, site: Site, *, name: str, title: str, label: Label, b
 
 def create_actor(tx: Tx, site: Site, *, name: str, kind: str, clearance: Label, by: str) -> str:
     """Make a person or a service account and return its id. Raises Refused `exists`."""
-    if name == "public" or records.actor_named(tx, check_name(name)) is not None:
+    if name in RESERVED or records.actor_named(tx, check_name(name)) is not None:
         raise Refused("exists", f"There is an actor '{name}' already.", fix="Choose another name.", status=409)
     actor_id = site.ids.new("u")
     row = {"id": actor_id, "name": name, "kind": kind, "title": name, "clearance": str(clearance)}

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from baray.catalog import VersionRow
 from baray.core import iso_time
@@ -16,6 +16,16 @@ class Body(BaseModel):
     """A request body: unknown fields are refused, so that a typing error is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def check_text(cls, value: Any) -> Any:  # noqa: ANN401 - any JSON value
+        """Refuse half of a surrogate pair: JSON can spell it, no file and no database can hold it."""
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("is not text: it holds half of a surrogate pair") from error
+        return value
 
 
 class FileBody(Body):
