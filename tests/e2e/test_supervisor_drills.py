@@ -147,7 +147,7 @@ def test_a_killed_workers_attempt_is_adopted_and_not_run_twice(home, tmp_path):
     options = {"mark": f"mark-{os.getpid()}-b", "until": str(tmp_path / "go")}
     trusted = home.submit(handler="drill_handlers:hold", name="x", options=options)
     command = home.submit(
-        command=("/bin/sh", "-c", "echo begun; while ! test -e /out/go; do sleep 0.05; done; echo done")
+        command=("/bin/sh", "-c", "echo begun; while ! test -e /in/go; do sleep 0.05; done; echo done")
     )
     begun(home, command.id)
     wait_until(lambda: alive_with(options["mark"]), "the handler runs")
@@ -156,7 +156,7 @@ def test_a_killed_workers_attempt_is_adopted_and_not_run_twice(home, tmp_path):
     assert alive_with(options["mark"]), "the supervisor and its tree go on"
     home.start_worker()
     (tmp_path / "go").touch()
-    (home.attempt_dir(command.id) / "out" / "go").touch()
+    (home.attempt_dir(command.id) / "in" / "go").touch()
     for run in (trusted, command):
         assert (home.wait(run.id).state, home.get(run.id).attempts) == ("succeeded", 1)
     assert len(list((home.path / "runs" / trusted.id).glob("started-*"))) == 1
@@ -196,10 +196,10 @@ def test_worker_and_supervisor_killed_together(home):
 
 def test_results_wait_while_control_is_down(home, tmp_path):
     home.start_worker()
-    run = home.submit(command=("/bin/sh", "-c", "echo begun; while ! test -e /out/go; do sleep 0.02; done"))
+    run = home.submit(command=("/bin/sh", "-c", "echo begun; while ! test -e /in/go; do sleep 0.02; done"))
     begun(home, run.id)
     home.silence()
-    (home.attempt_dir(run.id) / "out" / "go").touch()
+    (home.attempt_dir(run.id) / "in" / "go").touch()
     path = home.attempt_dir(run.id) / "state.json"
     wait_until(lambda: json.loads(path.read_text())["phase"] == "ended", "it ends without control")
     assert home.get(run.id).state == "running"
@@ -209,7 +209,7 @@ def test_results_wait_while_control_is_down(home, tmp_path):
 
 def test_a_worker_told_to_stop_leaves_its_attempts_running(home):
     worker = home.start_worker()
-    run = home.submit(command=("/bin/sh", "-c", "echo begun; while ! test -e /out/go; do sleep 0.02; done"))
+    run = home.submit(command=("/bin/sh", "-c", "echo begun; while ! test -e /in/go; do sleep 0.02; done"))
     state = begun(home, run.id)
     began = time.monotonic()
     worker.terminate()
@@ -217,7 +217,7 @@ def test_a_worker_told_to_stop_leaves_its_attempts_running(home):
     assert time.monotonic() - began < 2
     os.kill(state["pid"], 0)
     home.start_worker()
-    (home.attempt_dir(run.id) / "out" / "go").touch()
+    (home.attempt_dir(run.id) / "in" / "go").touch()
     assert (home.wait(run.id).state, home.get(run.id).attempts) == ("succeeded", 1)
 
 

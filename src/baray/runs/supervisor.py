@@ -1,4 +1,4 @@
-"""The supervisor of one Attempt: `python -I -S supervisor.py ATTEMPT_DIR`. One file, standard library, no database, no network.
+"""The supervisor of one Attempt: `python -I -S supervisor.py ATTEMPT_DIR`. Standard library, no database, no network.
 
 It outlives the worker that started it. All it knows stands in ATTEMPT_DIR/supervisor.json; all it tells stands in
 ATTEMPT_DIR/state.json (replaced atomically; the last one is durable before the process ends) and in the Run's log.
@@ -11,16 +11,16 @@ Covered: time, memory and disk limits, cancel, the whole tree's end, the child's
 Not covered: a trusted handler's grandchildren when this process is killed; the worker finds and ends them.
 """
 
-# ruff: noqa: PTH102, PTH104, PTH106, PTH110, PTH123, PTH208
+# ruff: noqa: PTH104, PTH106, PTH110, PTH116, PTH123, PTH208
 from __future__ import annotations
 
 import ctypes
 import fcntl
+import importlib
 import json
 import os
 import select
 import signal
-import stat
 import sys
 import time
 
@@ -28,26 +28,18 @@ TYPE_CHECKING = False  # importing typing would cost every Attempt 5 ms, and pat
 if TYPE_CHECKING:
     from typing import Any
 
+    from baray.runs.sandbox import launch
+
     Plan = dict[str, Any]
+elif not __package__:  # as a script: the other half lies beside this file, or in its folder of the checkout
+    sys.path += [__file__.rpartition("/")[0] + more for more in ("", "/sandbox")]
+    launch = importlib.import_module("launch")
 
 TICK_SECONDS = 0.2
-DISK_TICK_SECONDS = 2.0
+DISK_TICK_SECONDS = 0.2
 DRAIN_SECONDS = 2.0
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER, _PR_SET_NO_NEW_PRIVS = 1, 36, 38
-_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
-_SYS_OPENAT2 = 437  # the same number on every architecture
-_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
+_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-def open_beneath(directory: int, path: bytes, flags: int) -> int:
-    """Open `path` below an open `directory`, following no symbolic link and never leaving it. Raises OSError."""
-    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, _RESOLVE)  # struct open_how: flags, mode, resolve
-    handle = _libc.syscall(ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(directory), path, how, ctypes.c_size_t(24))
-    if handle < 0:
-        number = ctypes.get_errno()
-        raise OSError(number, os.strerror(number), os.fsdecode(path))
-    return int(handle)
 
 
 def process_start(pid: int) -> int:
@@ -174,7 +166,7 @@ class Supervision:
         parent = os.getpid()
         pid = os.fork()
         if pid == 0:
-            _become_child(self.plan, parent, pipes)
+            launch.become_child(self.plan, parent, pipes)
         for handle in pipes:
             os.close(handle)
         self.tree = Tree(self.plan, pid)
@@ -230,12 +222,20 @@ class Supervision:
             self._stop("time", limits["grace_seconds"], f"the time limit of {limits['time_seconds']:g} s")
         elif limits["watch_memory"] and sum(map(_memory_bytes, self.tree.members())) > limits["memory_bytes"]:
             self._stop("memory", 0.0, f"the memory limit of {limits['memory_bytes']} bytes")
-        elif limits["disk_bytes"] and now >= self.next_disk:
-            used = sum(_disk_bytes(folder) for folder in limits["disk_folders"])
-            # A large folder takes long to measure: never spend more than a twentieth of the time on it.
-            self.next_disk = time.monotonic() + max(DISK_TICK_SECONDS, 20 * (time.monotonic() - now))
-            if used > limits["disk_bytes"]:
-                self._stop("disk", 0.0, f"the disk limit of {limits['disk_bytes']} bytes")
+        elif now >= self.next_disk:
+            self._check_disk(now)
+
+    def _check_disk(self, now: float) -> None:
+        limits = self.limits
+        used = sum(_disk_bytes(folder) for folder in limits["disk_folders"])
+        # A large folder takes long to measure: never spend more than a twentieth of the time on it.
+        self.next_disk = time.monotonic() + max(DISK_TICK_SECONDS, 20 * (time.monotonic() - now))
+        if limits["disk_bytes"] and used > limits["disk_bytes"]:
+            self._stop("disk", 0.0, f"the disk limit of {limits['disk_bytes']} bytes")
+        elif limits["reserve_bytes"]:
+            disk = os.statvfs(self.directory)
+            if disk.f_bavail * disk.f_frsize < limits["reserve_bytes"]:
+                self._stop("disk", 0.0, f"the reserve of {limits['reserve_bytes']} bytes on the disk of the home")
 
     def _stop(self, reason: str, grace_seconds: float, limit: str = "") -> None:
         """Ask the tree to end now, and make it end after the grace."""
@@ -265,6 +265,9 @@ class Supervision:
             reason = "root_refused" if stage == "root" else "start_failed"
         elif self.plan["sandbox"] is not None and not self.reason and code >= 0 and inner is None:
             reason, message = "start_failed", "the sandbox did not start; its message stands in the log"
+        elif reason == "exited" and (inner or code) != 0 and _is_full(self.plan):
+            reason = "disk"
+            self.log.note(f"stopped: the disk limit of {self.limits['disk_bytes']} bytes was reached")
         elif reason in {"exited", "signalled"} and code != 0 and self.tree.was_out_of_memory():
             reason = "memory"
             self.log.note(f"stopped: the memory limit of {self.limits['memory_bytes']} bytes was reached")
@@ -295,97 +298,6 @@ def main(directory: str) -> int:
     write_state(directory, state, durable=True)
     supervision.tree.remove_cgroups()
     return 0
-
-
-def _become_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
-    """In the forked child: limits, descriptors, uid, exec. Never returns."""
-    output, status, trouble = pipes
-    stage = "start"
-    try:
-        os.setsid()
-        stage = "limits"
-        for folder in plan["cgroups"]:
-            with open(f"{folder}/cgroup.procs", "wb") as file:
-                file.write(b"0")
-        with open("/proc/self/oom_score_adj", "wb") as file:
-            file.write(b"500")  # when the machine runs out of memory, a tenant's process goes before the platform's
-        stage = "inputs"
-        argv = plan["argv"] if plan["sandbox"] is None else _sandbox_argv(plan, status)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        os.dup2(null, 0)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        stage = "uid"
-        _drop(plan, parent)
-        stage = "root"
-        if plan["sandbox"] is not None and 0 in (*os.getresuid(), *os.getresgid()):
-            raise PermissionError("a sandbox is never launched from uid or gid 0")
-        stage = "exec"
-        os.chdir(plan["cwd"])
-        if plan["sandbox"] is not None:
-            os.umask(0o022)
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-            signal.signal(number, signal.SIG_DFL)
-        os.execve(argv[0], argv, plan["env"])  # noqa: S606 - no shell is wanted
-    except (OSError, ValueError) as error:
-        os.write(trouble, f"{stage}: {error}"[:4000].encode())
-    finally:
-        os._exit(126)
-
-
-def _drop(plan: Plan, parent: int) -> None:
-    if plan["uid"] is not None and os.geteuid() == 0:
-        os.setgroups([])
-        os.setresgid(plan["gid"], plan["gid"], plan["gid"])
-        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
-    # After the uid: the kernel forgets the death signal when credentials change.
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(126)
-    if plan["sandbox"] is not None:
-        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-
-
-def _sandbox_argv(plan: Plan, status: int) -> list[str]:
-    """The argument list of bwrap; every bind by a descriptor that no link in a tenant's folder could have bent."""
-    sandbox = plan["sandbox"]
-    argv = [*sandbox["head"]]
-    stage = _private_stage() if os.geteuid() == 0 else ""
-    for number, bind in enumerate(sandbox["binds"]):
-        root = os.open(bind["under"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        handle = open_beneath(root, os.fsencode(bind["path"]), os.O_PATH)
-        os.close(root)
-        if stage:
-            handle = _show(handle, f"{stage}/{number}")
-        fcntl.fcntl(handle, fcntl.F_SETFD, 0)  # inherited
-        argv += ["--bind-fd" if bind["write"] else "--ro-bind-fd", str(handle), bind["to"]]
-    argv += sandbox["middle"]
-    if sandbox["seccomp"]:
-        handle = os.open(sandbox["seccomp"], os.O_RDONLY | os.O_CLOEXEC)
-        fcntl.fcntl(handle, fcntl.F_SETFD, 0)  # inherited
-        argv += ["--seccomp", str(handle)]
-    fcntl.fcntl(status, fcntl.F_SETFD, 0)
-    return [*argv, "--json-status-fd", str(status), "--", *plan["argv"]]
-
-
-def _private_stage() -> str:
-    """As root: a folder in a mount namespace of our own, so that a slot's uid reaches what lies in closed folders."""
-    refused = _libc.unshare(_CLONE_NEWNS) or _libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
-    if refused or _libc.mount(b"stage", b"/run", b"tmpfs", 0, b"mode=0755"):
-        raise OSError(ctypes.get_errno(), "no mount namespace of our own")
-    return "/run"
-
-
-def _show(handle: int, place: str) -> int:
-    """Bind what an open descriptor names at `place` and open it there; bwrap resolves paths as the slot's uid."""
-    if stat.S_ISDIR(os.fstat(handle).st_mode):
-        os.mkdir(place)
-    else:
-        os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC))
-    if _libc.mount(f"/proc/self/fd/{handle}".encode(), place.encode(), None, _MS_BIND, None) != 0:
-        raise OSError(ctypes.get_errno(), "no bind", place)
-    os.close(handle)
-    return os.open(place, os.O_PATH | os.O_CLOEXEC)
 
 
 def _exit_code(status: bytes) -> int | None:
@@ -445,6 +357,15 @@ def _disk_bytes(folder: str) -> int:
         except OSError:
             continue  # removed or closed while we looked
     return total
+
+
+def _is_full(plan: Plan) -> bool:
+    """Whether the Attempt's own file system has seen its end; what the command then did was its own decision."""
+    image = plan["sandbox"]["image"] if plan["sandbox"] else ""
+    if not image:
+        return False
+    found = os.stat(image)
+    return found.st_blocks * 512 > 0.9 * found.st_size
 
 
 def _read_text(path: str) -> str:

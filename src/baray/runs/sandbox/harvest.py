@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baray.core import Refused
-from baray.runs.supervisor import open_beneath
+from baray.runs.sandbox.launch import open_beneath
 
 MAX_DEPTH = 32
 MAX_FILES = 1_000_000

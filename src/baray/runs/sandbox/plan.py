@@ -31,6 +31,8 @@ class Limits:
     """Size of one file."""
     disk_bytes: int = 0
     """Disk used below the Attempt's own folders; 0 means no limit."""
+    reserve_bytes: int = 0
+    """Free space on the disk of the home below which the Attempt is stopped, whoever filled it."""
     log_bytes: int = 64 * 2**20
     """What is kept of stdout and stderr."""
     grace_seconds: float = 10.0
@@ -71,6 +73,8 @@ class Command:
     """Variables declared for it; nothing else is inherited."""
     bwrap: str
     """Path of the bwrap program."""
+    image: str = ""
+    """File with an ext4 file system for what it writes, as large as its disk limit; empty: the supervisor watches."""
 
 
 def supervisor_plan(
@@ -91,6 +95,7 @@ def supervisor_plan(
             # Without a memory cgroup the supervisor adds up the tree's memory itself.
             "watch_memory": not any("memory" in _controllers(folder) for folder in cgroups),
             "disk_bytes": limits.disk_bytes,
+            "reserve_bytes": limits.reserve_bytes,
             "disk_folders": [str(attempt_dir / "work"), str(attempt_dir / "out")],
             "log_bytes": limits.log_bytes,
             "grace_seconds": limits.grace_seconds,
@@ -123,6 +128,8 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
     # Set inside the new user namespace these count for this sandbox alone; set before it they would count all of the uid.
     rlimits = ["/usr/bin/prlimit", "--core=0", "--nofile=4096"]
     rlimits += [f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--"]
+    if command.image:
+        base = {**base, "limits": {**base["limits"], "disk_folders": []}}
     return {
         **base,
         "argv": [*rlimits, *command.argv],
@@ -134,6 +141,7 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
                 for bind in command.binds
             ],
             "middle": middle,
+            "image": command.image,
             "seccomp": str(filter_path(platform.machine())),
         },
     }

@@ -35,12 +35,19 @@ from baray.runs.sandbox import (
     supervisor_plan,
     trusted_plan,
 )
+from baray.runs.sandbox.disk import make_image, why_no_images
+from baray.runs.sandbox.launch import DISK
 from baray.runs.supervisor import boot_id, process_start
 
 _LOG = logging.getLogger("baray.worker")
 _SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
-_MIN_FREE_SHARE = 0.05  # of the disk is kept for the platform
+_LAUNCH = Path(__file__).parents[1] / "sandbox" / "launch.py"
+_MIN_FREE_SHARE = 0.05  # of the disk is kept for the platform,
+_MOST_RESERVE_BYTES = 20 * 2**30  # but no more than this
+_COMMAND_DISK_BYTES = 10 * 2**30  # unless it asks for more
 _LEFTOVER_SECONDS = 5.0
+IMAGE = "disk.img"
+"""In ATTEMPT_DIR: the file system that a command writes to, where it has one of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +113,8 @@ class Machine:
     """The supervisor, compiled."""
     modules: tuple[Path, ...]
     """Folders with trusted handlers beside the installed ones."""
+    why_no_images: str
+    """Why a command's disk is watched instead of being a file system of its own; empty where it is one."""
 
     def held(self, grant: LeaseGrant, slot: int) -> Held:
         """The Attempt of a grant. Its journal file is written first, so that whatever follows can be found again."""
@@ -134,7 +143,7 @@ class Machine:
         """Prepare the Attempt's folder and start its supervisor. Raises Refused `no_sandbox`, OSError."""
         owner = _home_owner(self.home)
         _make_folders(self.home, held, owner, slot_owner(held.slot) if held.command else owner)
-        limits = self._limits(grant)
+        limits = self._limits(grant, command=held.command)
         groups = make_group(self.cgroups, held.attempt_id, limits)
         base = supervisor_plan(
             attempt_dir=held.folder,
@@ -165,17 +174,23 @@ class Machine:
         """Control has taken the result: only what people read stays."""
         for name in ("work", "out", "in"):
             shutil.rmtree(held.folder / name, ignore_errors=True)
+        (held.folder / IMAGE).unlink(missing_ok=True)
         _remove_groups(held)
         (self.journal / f"{held.attempt_id}.json").unlink(missing_ok=True)
 
-    def _limits(self, grant: LeaseGrant) -> Limits:
+    def _limits(self, grant: LeaseGrant, *, command: bool) -> Limits:
         wanted = grant.spec["resources"]
         disk = shutil.disk_usage(self.home)
+        reserve = min(int(disk.total * _MIN_FREE_SHARE), _MOST_RESERVE_BYTES)
+        room = max(1, disk.free - reserve)
+        asked = wanted.get("disk_bytes") or (_COMMAND_DISK_BYTES if command else room)
         return Limits(
             cpus=wanted["cpus"],
             memory_bytes=wanted["memory_bytes"],
             time_seconds=wanted["time_seconds"],
-            disk_bytes=max(1, int(disk.free - disk.total * _MIN_FREE_SHARE)),
+            # Where there is less than was asked for, a round number: images of few sizes are made.
+            disk_bytes=asked if asked <= room else 1 << (room.bit_length() - 1),
+            reserve_bytes=reserve,
         )
 
     def _handler(self, held: Held, base: dict[str, Any]) -> dict[str, Any]:
@@ -190,14 +205,24 @@ class Machine:
         bwrap = find_bwrap()
         _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs)
         environment, _ = environment_bind()
+        image = held.folder / IMAGE
+        if not self.why_no_images:
+            make_image(image, self.journal, limits.disk_bytes)
+        writes = held.folder if self.why_no_images else Path(DISK)
         binds = (
             *environment,
             Bind(under=held.folder, path="in", to="/in"),
-            Bind(under=held.folder, path="work", to="/job", write=True),
-            Bind(under=held.folder, path="out", to="/out", write=True),
+            Bind(under=writes, path="work", to="/job", write=True),
+            Bind(under=writes, path="out", to="/out", write=True),
         )
         told = {"BARAY_RUN": held.run_id, "BARAY_ATTEMPT": held.attempt_id}
-        command = Command(argv=tuple(grant.spec["command"]), binds=binds, environment=told, bwrap=bwrap)
+        command = Command(
+            argv=tuple(grant.spec["command"]),
+            binds=binds,
+            environment=told,
+            bwrap=bwrap,
+            image="" if self.why_no_images else str(image),
+        )
         return sandbox_plan(base, command, limits)
 
 
@@ -207,7 +232,18 @@ def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, .
     journal.mkdir(mode=0o700, parents=True, exist_ok=True)
     compiled = journal / "supervisor.pyc"
     py_compile.compile(str(_SUPERVISOR), cfile=str(compiled), doraise=True)
-    return Machine(home=home, journal=journal, cgroups=cgroups, supervisor=compiled, modules=modules)
+    py_compile.compile(str(_LAUNCH), cfile=str(journal / "launch.pyc"), doraise=True)
+    no_images = why_no_images(journal)
+    if no_images:
+        _LOG.info("what commands write is watched, not limited by a file system of their own: %s", no_images)
+    return Machine(
+        home=home,
+        journal=journal,
+        cgroups=cgroups,
+        supervisor=compiled,
+        modules=modules,
+        why_no_images=no_images,
+    )
 
 
 def is_alive(held: Held) -> bool:

@@ -18,6 +18,8 @@ from typing import Any
 from baray.core import Refused, digest_json
 from baray.runs.context import replace_json
 from baray.runs.sandbox import Harvested, harvest
+from baray.runs.sandbox.launch import DISK, mount_image, private_stage
+from baray.runs.worker.attempts import IMAGE
 from baray.store import Blobs, DiskBlobs
 
 _PIECE = 1 << 20
@@ -28,9 +30,14 @@ def take_outputs(directory: Path) -> None:
     facts = json.loads((directory / "attempt.json").read_text(encoding="utf-8"))
     blobs = Path(facts["blobs"])
     owner = blobs.stat()
+    place = directory
+    if (directory / IMAGE).exists():
+        private_stage()
+        mount_image(str(directory / IMAGE), DISK, write=False)
+        place = Path(DISK)
     keeper = _Keeper(_as_owner(owner, lambda: DiskBlobs(blobs)), owner)
     try:
-        outputs = [_take(directory, name, facts, keeper) for name in facts["spec"]["sandbox"]["outputs"]]
+        outputs = [_take(place, name, facts, keeper) for name in facts["spec"]["sandbox"]["outputs"]]
     except Refused as refused:
         error = {"code": refused.code, "message": refused.message, "fix": refused.fix}
         replace_json(directory / "result.json", {"outputs": [], "error": error, "refused": True}, durable=True)
@@ -55,11 +62,9 @@ class _Keeper:
         return digest
 
 
-def _take(directory: Path, name: str, facts: dict[str, Any], keeper: _Keeper) -> dict[str, Any]:
+def _take(place: Path, name: str, facts: dict[str, Any], keeper: _Keeper) -> dict[str, Any]:
     try:
-        files = harvest(
-            directory, f"out/{name}", limit_bytes=facts["limit_bytes"], owner=facts["uid"], keep=keeper.keep
-        )
+        files = harvest(place, f"out/{name}", limit_bytes=facts["limit_bytes"], owner=facts["uid"], keep=keeper.keep)
     except FileNotFoundError:
         files = []
     except OSError as error:

@@ -1,0 +1,174 @@
+"""From a forked child to a tenant's command: limits, mounts, descriptors, uid, exec. The supervisor's other half.
+
+Standard library, one file: `python -I -S supervisor.py` finds it beside itself, or in this folder of a checkout.
+"""
+
+# ruff: noqa: PTH102, PTH123
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import signal
+import stat
+
+TYPE_CHECKING = False  # importing typing would cost every Attempt 5 ms
+if TYPE_CHECKING:
+    from typing import Any
+
+    Plan = dict[str, Any]
+
+STAGE = "/run"
+"""As root: a folder in a mount namespace of the launcher's own."""
+DISK = "/run/disk"
+"""Where the Attempt's own file system is mounted there."""
+_PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
+_CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
+_SYS_OPENAT2 = 437  # the same number on every architecture
+_RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
+_LOOP_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
+_LOOP_INFO_BYTES, _LOOP_FLAGS_AT = 232, 52  # struct loop_info64 and its lo_flags
+_LOOP_READ_ONLY, _LOOP_AUTOCLEAR = 1, 4
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def open_beneath(directory: int, path: bytes, flags: int) -> int:
+    """Open `path` below an open `directory`, following no symbolic link and never leaving it. Raises OSError."""
+    how = (ctypes.c_uint64 * 3)(flags | os.O_CLOEXEC, 0, _RESOLVE)  # struct open_how: flags, mode, resolve
+    handle = _libc.syscall(ctypes.c_long(_SYS_OPENAT2), ctypes.c_int(directory), path, how, ctypes.c_size_t(24))
+    if handle < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), os.fsdecode(path))
+    return int(handle)
+
+
+def become_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
+    """In the forked child: limits, descriptors, uid, exec. Never returns."""
+    output, status, trouble = pipes
+    stage = "start"
+    try:
+        os.setsid()
+        stage = "limits"
+        for folder in plan["cgroups"]:
+            with open(f"{folder}/cgroup.procs", "wb") as file:
+                file.write(b"0")
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(b"500")  # when the machine runs out of memory, a tenant's process goes before the platform's
+        stage = "inputs"
+        argv = plan["argv"] if plan["sandbox"] is None else _sandbox_argv(plan, status)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        os.dup2(null, 0)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        stage = "uid"
+        _drop(plan, parent)
+        stage = "root"
+        if plan["sandbox"] is not None and 0 in (*os.getresuid(), *os.getresgid()):
+            raise PermissionError("a sandbox is never launched from uid or gid 0")
+        stage = "exec"
+        os.chdir(plan["cwd"])
+        if plan["sandbox"] is not None:
+            os.umask(0o022)
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_DFL)
+        os.execve(argv[0], argv, plan["env"])  # noqa: S606 - no shell is wanted
+    except (OSError, ValueError) as error:
+        os.write(trouble, f"{stage}: {error}"[:4000].encode())
+    finally:
+        os._exit(126)
+
+
+def _drop(plan: Plan, parent: int) -> None:
+    if plan["uid"] is not None and os.geteuid() == 0:
+        os.setgroups([])
+        os.setresgid(plan["gid"], plan["gid"], plan["gid"])
+        os.setresuid(plan["uid"], plan["uid"], plan["uid"])
+    # After the uid: the kernel forgets the death signal when credentials change.
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(126)
+    if plan["sandbox"] is not None:
+        _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _sandbox_argv(plan: Plan, status: int) -> list[str]:
+    """The argument list of bwrap; every bind by a descriptor that no link in a tenant's folder could have bent."""
+    sandbox = plan["sandbox"]
+    argv = [*sandbox["head"]]
+    stage = private_stage() if os.geteuid() == 0 else ""
+    if sandbox["image"]:
+        _own_disk(plan)
+    for number, bind in enumerate(sandbox["binds"]):
+        root = os.open(bind["under"], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        handle = open_beneath(root, os.fsencode(bind["path"]), os.O_PATH)
+        os.close(root)
+        if stage:
+            handle = _show(handle, f"{stage}/{number}")
+        fcntl.fcntl(handle, fcntl.F_SETFD, 0)  # inherited
+        argv += ["--bind-fd" if bind["write"] else "--ro-bind-fd", str(handle), bind["to"]]
+    argv += sandbox["middle"]
+    if sandbox["seccomp"]:
+        handle = os.open(sandbox["seccomp"], os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.fcntl(handle, fcntl.F_SETFD, 0)  # inherited
+        argv += ["--seccomp", str(handle)]
+    fcntl.fcntl(status, fcntl.F_SETFD, 0)
+    return [*argv, "--json-status-fd", str(status), "--", *plan["argv"]]
+
+
+def private_stage() -> str:
+    """As root: a folder in a mount namespace of our own, so that a slot's uid reaches what lies in closed folders."""
+    refused = _libc.unshare(_CLONE_NEWNS) or _libc.mount(None, b"/", None, _MS_REC | _MS_PRIVATE, None)
+    if refused or _libc.mount(b"stage", STAGE.encode(), b"tmpfs", 0, b"mode=0755"):
+        raise OSError(ctypes.get_errno(), "no mount namespace of our own")
+    return STAGE
+
+
+def mount_image(image: str, place: str, *, write: bool) -> None:
+    """Mount a file that holds an ext4 file system, in this process's mount namespace. Gone with the last who sees it."""
+    control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
+    file = os.open(image, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+    number, device = _attach(control, file)
+    info = bytearray(_LOOP_INFO_BYTES)
+    info[_LOOP_FLAGS_AT] = _LOOP_AUTOCLEAR if write else _LOOP_AUTOCLEAR | _LOOP_READ_ONLY
+    fcntl.ioctl(device, _LOOP_SET_STATUS64, info)
+    os.mkdir(place)
+    flags = _MS_NOSUID | _MS_NODEV | _MS_NOATIME | (0 if write else _MS_RDONLY)
+    if _libc.mount(f"/dev/loop{number}".encode(), place.encode(), b"ext4", flags, None) != 0:
+        raise OSError(ctypes.get_errno(), "no mount", image)
+    for handle in (control, file, device):
+        os.close(handle)
+
+
+def _attach(control: int, file: int) -> tuple[int, int]:
+    """A free loop device that shows the file; another may take it between two calls, so try again."""
+    for _ in range(100):
+        number = fcntl.ioctl(control, _LOOP_GET_FREE)
+        device = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            fcntl.ioctl(device, _LOOP_SET_FD, file)
+        except OSError:
+            os.close(device)
+            continue
+        return number, device
+    raise OSError(0, "no loop device is free")
+
+
+def _own_disk(plan: Plan) -> None:
+    """Mount the Attempt's own file system, with the folders that the command may write to."""
+    mount_image(plan["sandbox"]["image"], DISK, write=True)
+    for name in ("work", "out"):
+        os.mkdir(f"{DISK}/{name}", 0o700)
+        os.chown(f"{DISK}/{name}", plan["uid"], plan["gid"])
+
+
+def _show(handle: int, place: str) -> int:
+    """Bind what an open descriptor names at `place` and open it there; bwrap resolves paths as the slot's uid."""
+    if stat.S_ISDIR(os.fstat(handle).st_mode):
+        os.mkdir(place)
+    else:
+        os.close(os.open(place, os.O_CREAT | os.O_CLOEXEC))
+    if _libc.mount(f"/proc/self/fd/{handle}".encode(), place.encode(), None, _MS_BIND, None) != 0:
+        raise OSError(ctypes.get_errno(), "no bind", place)
+    os.close(handle)
+    return os.open(place, os.O_PATH | os.O_CLOEXEC)
