@@ -16,7 +16,7 @@ from baray import ledger as log
 from baray.core import NotFound, Ref, canonical_json, iso_time, parse_ref
 from baray.store import Tx
 from baray.web.api import runs, services, sources
-from baray.web.api.shapes import CosignBody, WitnessBody
+from baray.web.api.shapes import MAX_NUMBER, CosignBody, WitnessBody
 from baray.web.boundary import Caller, allow, caller, house_of, signed_in, site_of
 
 api = APIRouter(tags=["ledger"])
@@ -39,7 +39,10 @@ def public_file(request: Request, path: str) -> Response:
 
 @api.get("/ledger/entries")
 def entries(
-    request: Request, who: Who, after: int = -1, limit: Annotated[int, Query(ge=1, le=500)] = 100
+    request: Request,
+    who: Who,
+    after: Annotated[int, Query(ge=-1, le=MAX_NUMBER)] = -1,
+    limit: Annotated[int, Query(ge=1, le=500)] = 100,
 ) -> dict[str, Any]:
     """Entries in order, a page at a time."""
     site = site_of(request)
@@ -84,7 +87,7 @@ def head_json(request: Request) -> dict[str, Any]:
 
 @api.get("/ledger/request")
 def witness_request(
-    request: Request, who: Who, witness: str = "", old: Annotated[int | None, Query(ge=0)] = None
+    request: Request, who: Who, witness: str = "", old: Annotated[int | None, Query(ge=0, le=MAX_NUMBER)] = None
 ) -> PlainTextResponse:
     """What a witness is asked to cosign: the body of a C2SP add-checkpoint request.
 
@@ -171,6 +174,8 @@ def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, b
         return f"answer:{ref.name}", services.receipt_bytes(tx, request, who, ref.name)
     if ref.kind == "entry":
         _audit(tx, request, who)
+        if not ref.name.isdecimal() or int(ref.name) > MAX_NUMBER:
+            raise NotFound("entry", ref.name)
         return f"entry:{ref.name}", b""
     if ref.kind == "service":
         return services.find_service(tx, who, ref.name).id, b""

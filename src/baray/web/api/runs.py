@@ -18,7 +18,7 @@ from baray.access import Label, join, may_read, parse_label
 from baray.catalog import VersionRow, provenance
 from baray.core import BarayError, NotFound, Refused, check_name, iso_time, parse_bytes, parse_seconds
 from baray.store import Tx
-from baray.web.api.shapes import BuildBody, IndexBody, RunBody, TrainBody
+from baray.web.api.shapes import MAX_NUMBER, BuildBody, IndexBody, RunBody, TrainBody
 from baray.web.api.sources import find_version
 from baray.web.boundary import Caller, allow, caller, house_of, look_again, site_of
 
@@ -160,7 +160,9 @@ def retry_run(request: Request, who: Who, run_id: str) -> dict[str, Any]:
 
 
 @router.get("/runs/{run_id}/log")
-def get_log(request: Request, who: Who, run_id: str, offset: Annotated[int, Query(ge=0)] = 0) -> dict[str, Any]:
+def get_log(
+    request: Request, who: Who, run_id: str, offset: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = 0
+) -> dict[str, Any]:
     """A Run's log from a byte offset; ask again with `next` until `done`."""
     run = _find(request, who, run_id)
     text, following = _read_log(_folder(request, run) / "log.txt", offset)

@@ -11,6 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from baray.catalog import VersionRow
 from baray.core import iso_time
 
+MAX_NUMBER = 1 << 53
+"""Greatest number in a request: what JSON readers keep exactly (RFC 8259, section 6), and less than a database holds."""
+
 
 class Body(BaseModel):
     """A request body: unknown fields are refused, so that a typing error is not silently ignored."""
@@ -33,7 +36,7 @@ class FileBody(Body):
 
     path: str = Field(max_length=1024)
     digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, le=MAX_NUMBER)
 
 
 class DigestsBody(Body):

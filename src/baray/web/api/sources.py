@@ -25,7 +25,7 @@ from baray.catalog import (
 )
 from baray.core import NotFound, parse_ref
 from baray.store import Tx
-from baray.web.api.shapes import DigestsBody, SourceBody, version_json
+from baray.web.api.shapes import MAX_NUMBER, DigestsBody, SourceBody, version_json
 from baray.web.boundary import Caller, allow, caller, house_of, site_of
 from baray.web.uploads import receive_blob
 
@@ -138,7 +138,7 @@ def get_rows(
     who: Who,
     name: str,
     n: Annotated[int, Query(ge=1, le=MAX_ROWS)] = 20,
-    offset: Annotated[int, Query(ge=0)] = 0,
+    offset: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = 0,
 ) -> dict[str, Any]:
     """Sample rows of a Dataset that the caller is cleared for."""
     return _ask_reader(request, who, name, {"op": "rows", "n": n, "offset": offset})

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 import anyio.to_thread
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -21,7 +21,7 @@ from baray.web.api import runs as run_api
 from baray.web.api import services as service_api
 from baray.web.api import sources as source_api
 from baray.web.api import system as system_api
-from baray.web.api.shapes import AskBody
+from baray.web.api.shapes import MAX_NUMBER, AskBody
 from baray.web.boundary import COOKIE, Caller, caller, signed_in, site_of
 from baray.web.console.picture import lineage_svg
 from baray.web.console.strings import translate
@@ -205,7 +205,7 @@ def lineage(request: Request, who: Who, ref: str) -> Response:
 
 
 @router.get("/ledger")
-def ledger(request: Request, who: Anyone, before: int = 1 << 62) -> Response:
+def ledger(request: Request, who: Anyone, before: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = MAX_NUMBER) -> Response:
     """The ledger's head, its witnesses, and its newest entries."""
     entries = ledger_api.newest_entries(request, who, before=before, limit=50)
     return render(request, "ledger.html", who=who, head=_head(request), entries=entries)
