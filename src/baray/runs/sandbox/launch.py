@@ -11,6 +11,7 @@ import fcntl
 import os
 import signal
 import stat
+import struct
 
 TYPE_CHECKING = False  # importing typing would cost every Attempt 5 ms
 if TYPE_CHECKING:
@@ -27,8 +28,8 @@ _CLONE_NEWNS, _MS_BIND, _MS_REC, _MS_PRIVATE = 0x20000, 0x1000, 0x4000, 0x40000
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOATIME = 1, 2, 4, 1024
 _SYS_OPENAT2 = 437  # the same number on every architecture
 _RESOLVE = 0x02 | 0x04 | 0x08  # NO_MAGICLINKS | NO_SYMLINKS | BENEATH
-_LOOP_GET_FREE, _LOOP_SET_FD, _LOOP_SET_STATUS64 = 0x4C82, 0x4C00, 0x4C04
-_LOOP_INFO_BYTES, _LOOP_FLAGS_AT = 232, 52  # struct loop_info64 and its lo_flags
+_LOOP_GET_FREE, _LOOP_CONFIGURE = 0x4C82, 0x4C0A
+_LOOP_CONFIG = "=II52xI176x64x"  # struct loop_config: fd, block_size, info.lo_flags
 _LOOP_READ_ONLY, _LOOP_AUTOCLEAR = 1, 4
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -128,10 +129,8 @@ def mount_image(image: str, place: str, *, write: bool) -> None:
     """Mount a file that holds an ext4 file system, in this process's mount namespace. Gone with the last who sees it."""
     control = os.open("/dev/loop-control", os.O_RDWR | os.O_CLOEXEC)
     file = os.open(image, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
-    number, device = _attach(control, file)
-    info = bytearray(_LOOP_INFO_BYTES)
-    info[_LOOP_FLAGS_AT] = _LOOP_AUTOCLEAR if write else _LOOP_AUTOCLEAR | _LOOP_READ_ONLY
-    fcntl.ioctl(device, _LOOP_SET_STATUS64, info)
+    loop_flags = _LOOP_AUTOCLEAR if write else _LOOP_AUTOCLEAR | _LOOP_READ_ONLY
+    number, device = _attach(control, struct.pack(_LOOP_CONFIG, file, 0, loop_flags))
     os.mkdir(place)
     flags = _MS_NOSUID | _MS_NODEV | _MS_NOATIME | (0 if write else _MS_RDONLY)
     if _libc.mount(f"/dev/loop{number}".encode(), place.encode(), b"ext4", flags, None) != 0:
@@ -140,13 +139,13 @@ def mount_image(image: str, place: str, *, write: bool) -> None:
         os.close(handle)
 
 
-def _attach(control: int, file: int) -> tuple[int, int]:
+def _attach(control: int, configuration: bytes) -> tuple[int, int]:
     """A free loop device that shows the file; another may take it between two calls, so try again."""
     for _ in range(100):
         number = fcntl.ioctl(control, _LOOP_GET_FREE)
         device = os.open(f"/dev/loop{number}", os.O_RDWR | os.O_CLOEXEC)
         try:
-            fcntl.ioctl(device, _LOOP_SET_FD, file)
+            fcntl.ioctl(device, _LOOP_CONFIGURE, configuration)
         except OSError:
             os.close(device)
             continue
