@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import tarfile
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
 from baray import runs
 from baray.access import INTERNAL, PUBLIC
-from baray.catalog import FileEntry, SourceRequest, add_source, by_id, check_model, provenance, read_manifest
-from baray.core import TestClock, digest_bytes
-from baray.ledger import open_envelope
+from baray.catalog import FileEntry, SourceRequest, add_source, by_id, provenance, read_manifest
+from baray.core import TestClock, canonical_json, digest_bytes
+from baray.ledger import (
+    FileArtifactSigner,
+    check_model,
+    export,
+    open_envelope,
+    prove,
+    public_file,
+    register_key,
+    seal,
+    verify_bundle,
+    verify_home,
+)
+from baray.ledger.witness import check_proof
 from baray.runs.protocol import AttemptResult, WorkerOffer
 from runs_home import open_home, wait_until
 
@@ -180,3 +196,122 @@ def test_a_worker_lays_a_copy_into_the_runs_directory(living):
     path = living.path / "runs" / run.id / "provenance.dsse.json"
     wait_until(path.exists, "the copy")
     assert path.read_bytes() == envelope(living, run.id)
+
+
+def spoil(home, statement, *values):
+    """Change a row behind the platform's back."""
+    home.site.store.close()
+    with closing(sqlite3.connect(home.path / "baray.db")) as connection:
+        assert connection.execute(statement, values).rowcount == 1
+        connection.commit()
+
+
+def named(home):
+    return [finding.where for finding in verify_home(home.path).findings]
+
+
+@pytest.fixture
+def made(home):
+    """A home with a Model, whose Run is returned."""
+    home.submit(handler="m:f", inputs={"a": source(home)})
+    return finish(home, output(home, "model", "router", ("model.safetensors", "README.md")))
+
+
+def test_offline_verification_looks_at_what_was_signed(home, made):
+    report = verify_home(home.path)
+    assert report.ok, report.findings
+    assert (report.checked["statements"], report.checked["signatures"]) == (1, 1)
+
+
+def test_a_changed_statement_is_named(home, made):
+    text = envelope(home, made).decode()
+    spoil(home, "UPDATE provenance SET envelope = ?", text[:-1] + " }")
+    assert named(home) == [f"provenance of run:{made}"]
+
+
+def test_a_statement_signed_anew_is_named(home, made):
+    """Even with the platform's own key, and with its digest put right: the entry knows the first one."""
+    said = {**statement(home, made), "predicate": {}}
+    fresh = canonical_json(seal(said, home.site.artifacts)).decode()
+    spoil(home, "UPDATE provenance SET envelope = ?, digest = ?", fresh, digest_bytes(fresh.encode()))
+    assert named(home) == [f"provenance of run:{made}"]
+
+
+def test_a_missing_and_an_added_statement_are_named(home, made):
+    spoil(home, "UPDATE provenance SET run_id = 'r_2'")
+    assert set(named(home)) == {"provenance of run:r_2", f"provenance of run:{made}"}
+
+
+def test_a_changed_model_sig_is_named(home, made):
+    files = read_manifest(home.site, home.site.store.read(lambda tx: by_id(tx, home.get(made).outputs[0]["id"])))[
+        "files"
+    ]
+    path = home.site.blobs.path(next(file["digest"] for file in files if file["path"] == "model.sig"))
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:100] + bytes([data[100] ^ 1]) + data[101:])
+    assert "model.sig of model:router@v1" in named(home)
+
+
+def test_a_key_that_no_entry_registered_vouches_for_nothing(tmp_path):
+    with open_home(tmp_path / "home", TestClock()) as home:
+        other = FileArtifactSigner(tmp_path / "other.key")
+        home.site = replace(home.site, artifacts=other)
+        home.submit(handler="m:f")
+        run_id = finish(home, output(home, "model", "router", ("w",)))
+        assert named(home) == [f"provenance of run:{run_id}", "model.sig of model:router@v1"]
+
+
+def test_a_key_registered_later_does_not_vouch_for_what_was_before(tmp_path):
+    with open_home(tmp_path / "home", TestClock()) as home:
+        other = FileArtifactSigner(tmp_path / "other.key")
+        home.site = replace(home.site, artifacts=other)
+        home.submit(handler="m:f")
+        first = finish(home)
+        home.site.store.write(lambda tx: register_key(tx, home.site.ledger, other.key))
+        home.submit(handler="m:g")
+        finish(home)
+        assert named(home) == [f"provenance of run:{first}"]
+
+
+def proof(home, made, statement=None):
+    given = envelope(home, made) if statement is None else statement
+    version = home.get(made).outputs[0]["id"]
+    return home.site.store.read(lambda tx: prove(tx, version, b"", given))
+
+
+def test_a_proof_of_a_version_carries_the_statement(home, made):
+    bundle = proof(home, made)
+    report = verify_bundle(bundle, log=home.site.ledger.vkey)
+    assert report.ok, report.findings
+    assert report.checked["statements"] == 1
+    assert json.loads(bundle)["statement"].encode() == envelope(home, made)
+    assert check_proof(bundle)["about"]["subject"] == home.get(made).outputs[0]["id"]
+
+
+def test_another_statement_does_not_go_along(home, made):
+    assert "statement" not in json.loads(proof(home, made, b'{"payload": ""}'))
+
+
+@pytest.mark.parametrize("change", ["statement", "key", "no key", "cut"])
+def test_a_proof_with_a_changed_statement_is_refused(home, made, change, tmp_path):
+    bundle = json.loads(proof(home, made))
+    if change == "statement":
+        bundle["statement"] = bundle["statement"].replace('"payload":"', '"payload":"e30', 1)
+    elif change == "key":
+        bundle["keys"]["artifacts"] = [FileArtifactSigner(tmp_path / "other.key").key.text]
+    elif change == "no key":
+        del bundle["keys"]["artifacts"]
+    else:
+        bundle["statement"] = ""
+    assert not verify_bundle(json.dumps(bundle).encode()).ok
+
+
+def test_an_export_carries_the_key(home, made, tmp_path):
+    out = tmp_path / "ledger.tar"
+    home.site.store.read(lambda tx: export(tx, out))
+    with tarfile.open(out) as archive:
+        keys = archive.extractfile("keys").read().decode().splitlines()
+    assert keys[-1] == f"artifacts {home.site.artifacts.key.text}"
+    assert verify_bundle(out).ok
+    assert home.site.store.read(lambda tx: public_file(tx, "artifacts.pub")) == home.site.artifacts.key.pem.encode()

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,7 +17,7 @@ from baray.app.layout import Layout, read_json
 from baray.app.settings import BEHIND, child_environment, read_settings
 from baray.app.tree import START_SECONDS, Tree, UpOptions
 from baray.core import Clock, Fault, Refused, SystemClock
-from baray.ledger import verify_bundle, verify_home
+from baray.ledger import ProofError, check_folder, parse_key, verify_bundle, verify_home
 from baray.text import clusters, language, language_shares, normalise, redact
 
 _STOP_SECONDS = 30.0
@@ -125,6 +126,32 @@ def ledger_verify(*, home: Path, bundle: str | None, heads: list[str], as_json: 
         if not report.witnessed:
             sys.stdout.write("No outside witness has cosigned: a rollback of the whole home could not be seen.\n")
     return 0 if report.ok else 1
+
+
+def model_verify(*, home: Path, folder: Path, keys: list[str], as_json: bool = False) -> int:
+    """Check the signed Model in a folder, without any server; exit code 1 where something is wrong."""
+    own = Layout(home).keys / "artifacts.pub"
+    files = [Path(key) for key in keys] or [own]
+    try:
+        trusted = [parse_key(file.read_text(encoding="utf-8")) for file in files]
+    except (OSError, UnicodeDecodeError, ProofError) as error:
+        raise Refused(
+            "bad_key",
+            f"The key of who signed it cannot be read: {error}",
+            fix="Get it from the office that made the Model, at /ledger/artifacts.pub of its server: --key FILE",
+        ) from error
+    checked = check_folder(folder, trusted)
+    if as_json:
+        document = {"folder": str(folder), "ok": checked.ok, **asdict(checked)}
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    else:
+        for finding in checked.findings:
+            sys.stdout.write(f"WRONG  {finding}\n")
+        licences = ", ".join(checked.licences) or "none stated"
+        if checked.ok:
+            said = f"label {checked.label}; licences of what it was made of: {licences}"
+            sys.stdout.write(f"Verified: model {checked.name}, {len(checked.files)} files. Signed: {said}\n")
+    return 0 if checked.ok else 1
 
 
 def text_filter(name: str, options: dict[str, Any], source: TextIO, target: TextIO) -> None:

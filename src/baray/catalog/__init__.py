@@ -8,11 +8,11 @@ from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
 from baray.catalog.provenance import PROVENANCE_FILE, Making, attest, licences, provenance
 from baray.catalog.records import add_edges, all_versions, by_id, known_digests, newest
-from baray.catalog.signing import MODEL_SIG, Checked, check_folder, check_model
 from baray.catalog.versions import (
     Publication,
     SourceRequest,
     add_source,
+    check_signature,
     publish,
     read_manifest,
     resolve,
@@ -20,9 +20,7 @@ from baray.catalog.versions import (
 )
 
 __all__ = [
-    "MODEL_SIG",
     "PROVENANCE_FILE",
-    "Checked",
     "FileEntry",
     "Lineage",
     "Making",
@@ -36,8 +34,7 @@ __all__ = [
     "all_versions",
     "attest",
     "by_id",
-    "check_folder",
-    "check_model",
+    "check_signature",
     "known_digests",
     "licences",
     "lineage",

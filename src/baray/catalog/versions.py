@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from baray.access import Label, Site, join, parse_label
@@ -12,8 +13,8 @@ from baray.catalog import records
 from baray.catalog.documents import DOCUMENTS_CSV, describe_files
 from baray.catalog.nouns import FileEntry, Output, SourceFile, VersionRow
 from baray.catalog.provenance import licences
-from baray.catalog.signing import MODEL_SIG, ModelFacts, sign_model
-from baray.core import Fault, NotFound, Ref, Refused, canonical_json, check_name, digest_bytes, digest_json
+from baray.core import Fault, NotFound, Ref, Refused, canonical_json, check_name, digest_bytes, digest_file, digest_json
+from baray.ledger import MODEL_SIG, ArtifactKey, Checked, ModelFacts, check_model, sign_model
 from baray.store import Tx
 
 MAX_DOCUMENTS_CSV = 8 << 20  # bytes
@@ -143,7 +144,7 @@ def _signed_files(tx: Tx, site: Site, publication: Publication) -> tuple[FileEnt
         licences=licences(tx, [publication.run_id]),
         run=publication.run_id,
     )
-    signature = sign_model(facts, files, site.artifacts)
+    signature = sign_model(facts, {file.path: file.digest for file in files}, site.artifacts)
     # Durable before the manifest that names it, as every file of a version.
     return (*files, FileEntry(path=MODEL_SIG, digest=site.blobs.put_bytes(signature), bytes=len(signature)))
 
@@ -179,6 +180,18 @@ def read_manifest(site: Site, version: VersionRow) -> dict[str, Any]:
     manifest = json.loads(data)
     assert isinstance(manifest, dict)
     return manifest
+
+
+def check_signature(site: Site, files: Sequence[SourceFile], keys: Sequence[ArtifactKey]) -> Checked:
+    """Check a Model version's signature over the bytes of its files, all of which are read."""
+    found: dict[str, Path] = {}
+    for file in files:
+        if site.blobs.has(file.digest):
+            found[file.path] = site.blobs.path(file.digest)
+    signature = found.pop(MODEL_SIG, None)
+    if signature is None:
+        return Checked(findings=(f"{MODEL_SIG}: missing",))
+    return check_model(signature.read_bytes(), {path: digest_file(place) for path, place in found.items()}, keys)
 
 
 def _insert_source(

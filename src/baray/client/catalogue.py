@@ -70,6 +70,7 @@ COMMANDS: dict[str, Command] = {
     "run why": Command("commands.run:WHY", "Say why a Run is in the state it is in."),
     "model list": Command("commands.things:LIST_MODELS", "List Models."),
     "model show": Command("commands.things:SHOW_MODEL", "Show a Model version and its Score."),
+    "model verify": Command("commands.model:VERIFY", "Check a Model's signature, files, label and licences."),
     "model export": Command("commands.things:EXPORT_MODEL", "Copy a version's files into a folder."),
     "service deploy": Command("commands.service:DEPLOY", "Serve a Model at a name."),
     "service list": Command("commands.things:LIST_SERVICES", "List Services."),

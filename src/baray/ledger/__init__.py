@@ -13,8 +13,10 @@ from baray.ledger.artifacts import (
     parse_key,
     register_key,
     registered_key,
+    registered_keys,
     seal,
 )
+from baray.ledger.artifacts.models import MODEL_SIG, Checked, ModelFacts, check_folder, check_model, sign_model
 from baray.ledger.entries import Entry
 from baray.ledger.evidence import (
     WitnessRow,
@@ -35,14 +37,17 @@ from baray.ledger.witness import ProofError
 
 __all__ = [
     "KINDS",
+    "MODEL_SIG",
     "ArtifactKey",
     "ArtifactSigner",
+    "Checked",
     "Entry",
     "FileArtifactSigner",
     "FileSigner",
     "Finding",
     "Head",
     "Ledger",
+    "ModelFacts",
     "ProofError",
     "Report",
     "Signer",
@@ -50,6 +55,8 @@ __all__ = [
     "accept_cosignature",
     "add_witness",
     "batch_root",
+    "check_folder",
+    "check_model",
     "export",
     "open_envelope",
     "parse_key",
@@ -57,8 +64,10 @@ __all__ = [
     "public_file",
     "register_key",
     "registered_key",
+    "registered_keys",
     "request",
     "seal",
+    "sign_model",
     "verify_bundle",
     "verify_home",
     "witnesses",

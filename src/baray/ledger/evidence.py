@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from baray.core import NotFound, Refused, digest_bytes, is_digest, parse_ref
 from baray.ledger import records, tree, witness
-from baray.ledger.artifacts import registered_key
+from baray.ledger.artifacts import registered_key, registered_keys
 from baray.ledger.ledger import VKEY, Ledger
 from baray.ledger.witness import Checkpoint, ProofError, encode64
 
@@ -108,11 +108,12 @@ def accept_cosignature(tx: Tx, ledger: Ledger, answer: str, *, actor: str) -> Wi
     return next(item for item in witnesses(tx) if item.name == row.name)
 
 
-def prove(tx: Tx, what: int | str, attached: bytes = b"") -> bytes:
+def prove(tx: Tx, what: int | str, attached: bytes = b"", statement: bytes = b"") -> bytes:
     """A `.baray-proof` for an entry (its number, or `entry:N`), a version, an Answer, or the last event of an id.
 
     `attached`: the manifest of the version, or the Receipt of the Answer, that the entry binds; it goes along, so that
-    a reader sees names and contents. The caller has checked that the reader may have what is in it.
+    a reader sees names and contents. `statement`: the signed statement about the Run that the entry names. The caller has
+    checked that the reader may have what is in them.
     """
     index, batch = _find(tx, what)
     data = records.entry(tx, index)
@@ -129,6 +130,9 @@ def prove(tx: Tx, what: int | str, attached: bytes = b"") -> bytes:
     if attached:
         bundle["attached"] = attached.decode()
         bundle["about"] |= {f"attached_{k}": v for k, v in json.loads(attached).items() if k in {"kind", "name", "id"}}
+    if statement and json.loads(data).get("facts", {}).get("provenance") == digest_bytes(statement):
+        bundle["statement"] = statement.decode()
+        bundle["keys"]["artifacts"] = [key.text for key in registered_keys(tx)]
     return (json.dumps(bundle, indent=1, ensure_ascii=False) + "\n").encode()
 
 

@@ -430,13 +430,18 @@ def _check_statement(about: dict[str, Any], said: dict[str, Any], data: dict[str
         check_inclusion(batch["index"], facts["count"], leaf_hash(batch["receipt_digest"].encode()), path, root)
         bound = {"kind": said["kind"], "receipt_digest": batch["receipt_digest"]}
     if "attached" in data:
-        digest = "sha256:" + hashlib.sha256(data["attached"].encode()).hexdigest()
-        if digest not in {facts.get("manifest"), bound.get("receipt_digest")}:
+        if _digest_of(data["attached"]) not in {facts.get("manifest"), bound.get("receipt_digest")}:
             raise ProofError("What is attached is not what the entry binds.")
         bound |= {f"attached_{name}": value for name, value in json.loads(data["attached"]).items()}
+    if "statement" in data and facts.get("provenance") != _digest_of(data["statement"]):
+        raise ProofError("The statement that came along is not the one that the entry names.")
     for name, value in about.items():
         if name not in bound or bound[name] != value:
             raise ProofError(f"The bundle says {name} = {value!r}, the signed entry does not.")
+
+
+def _digest_of(text: str) -> str:
+    return "sha256:" + hashlib.sha256(text.encode()).hexdigest()
 
 
 def _parse_tlog_proof(text: str) -> tuple[int, list[bytes], Checkpoint]:

@@ -4,8 +4,9 @@ Needs the standard library and `cryptography` alone: no server, no settings, no 
 believed where the platform is not.
 
 Covered: a changed, missing or added row of the ledger (entries, tiles, heads, cosignatures); a changed digest, label or
-manifest of a version, or file of a Source; a changed or missing blob. With a head that was kept outside: a rollback and
-a rewritten history. Not covered: rows that no entry binds (titles, progress, usage), which nobody should take as proof.
+manifest of a version, or file of a Source; a changed or missing blob; a changed statement about a Run or signature of a
+Model. With a head that was kept outside: a rollback and a rewritten history. Not covered: rows that no entry binds (titles,
+progress, usage), which nobody should take as proof.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from urllib.parse import quote
 
 from baray.ledger import tree
 from baray.ledger.verify import heads as signed
+from baray.ledger.verify.attested import check_artifacts, check_statement
 from baray.ledger.verify.exported import verify_export
 from baray.ledger.verify.holdings import Version, check_blobs, check_versions
 from baray.ledger.verify.rebuilt import Rebuilt, Rows, rebuild
@@ -58,7 +60,9 @@ def verify_bundle(bundle: Path | bytes, *, log: str = "") -> Report:
         if isinstance(bundle, Path) and tarfile.is_tarfile(bundle):
             with tarfile.open(bundle, "r:") as archive:
                 return verify_export(archive, log, notes)
-        proof = check_proof(bundle.read_bytes() if isinstance(bundle, Path) else bundle, log)
+        data = bundle.read_bytes() if isinstance(bundle, Path) else bundle
+        proof = check_proof(data, log)
+        check_statement(data, proof["entry"], notes)
     except (ProofError, tarfile.TarError, OSError) as error:
         notes.add("bundle", str(error))
         return notes.report(entries=0, witnessed=False)
@@ -78,6 +82,8 @@ def _verify_rows(
         versions = check_versions(connection, built, notes)
     with _noting(notes):
         check_blobs(connection, home / BLOBS, versions, notes)
+    with _noting(notes):
+        check_artifacts(connection, home / BLOBS, built, versions, notes)
     return notes.report(entries=built.size, witnessed=witnessed)
 
 

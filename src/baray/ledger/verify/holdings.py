@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baray.core import is_digest
+from baray.core import digest_bytes, is_digest
 from baray.ledger.verify.rebuilt import Rebuilt
 from baray.ledger.verify.report import Notebook
 
@@ -99,6 +99,26 @@ def check_blobs(connection: sqlite3.Connection, root: Path, versions: list[Versi
         for file in files:
             where = f"{_noun(version.kind)} {file.get('path')} of {version.ref}"
             _check_blob(root, str(file.get("digest")), where, seen, notes)
+
+
+def read_blob(root: Path, digest: str) -> bytes | None:
+    """The bytes of a blob; None where it is missing or was changed."""
+    if not is_digest(digest):
+        return None
+    try:
+        data = _place(root, digest).read_bytes()
+    except OSError:
+        return None
+    return data if digest_bytes(data) == digest else None
+
+
+def read_manifest(root: Path, version: Version) -> dict[str, Any] | None:
+    """The manifest of a version; None where it is damaged, which `check_blobs` names."""
+    try:
+        manifest = json.loads(read_blob(root, str(version.manifest)) or b"")
+        return dict(manifest) if all({"path", "digest"} <= file.keys() for file in manifest["files"]) else None
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
 
 
 def _check_numbers(versions: list[Version], order: dict[str, int], notes: Notebook) -> None:

@@ -15,6 +15,7 @@ from baray.ledger.verify.report import Notebook
 from baray.ledger.witness import HASH_BYTES, Checkpoint
 
 _KINDS = (b'"kind":"version.published"', b'"kind":"source.added"', b'"kind":"version.deleted"')
+_SIGNED = (b'"kind":"run.succeeded"', b'"kind":"key.registered"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Rebuilt:
     """Leaf hashes of the tiles that a head ends in."""
     published: list[tuple[int, bytes]] = field(default_factory=list)
     """Entries that tell of versions."""
+    signed: list[tuple[int, bytes]] = field(default_factory=list)
+    """Entries that name a signing key, or a statement about a Run."""
     unknown: set[int] = field(default_factory=set)
     """Tiles of level 0 whose signed hashes are lost: neither entries nor tile lead to what is above."""
     damaged: bool = False
@@ -72,7 +75,8 @@ def rebuild(rows: Rows, size: int, newest: Checkpoint | None, sizes: Iterable[in
         if leaves != stored or not leaves:
             leaves = _settle(rows, built, n, data, newest, notes)
         if isinstance(data, list):
-            built.published += _published(n, data)
+            built.published += _of_kinds(_KINDS, n, data)
+            built.signed += [item for item in _of_kinds(_SIGNED, n, data) if b"sha256:" in item[1]]
         if n in edges:
             built.edges[n] = leaves
         if width == tree.TILE_WIDTH:
@@ -156,12 +160,12 @@ def _signed(rows: Rows, built: Rebuilt, n: int, newest: Checkpoint | None) -> Ca
     return leads_to_head
 
 
-def _published(n: int, data: list[bytes]) -> list[tuple[int, bytes]]:
+def _of_kinds(kinds: tuple[bytes, ...], n: int, data: list[bytes]) -> list[tuple[int, bytes]]:
     together = b"\n".join(data)
-    if not any(kind in together for kind in _KINDS):
+    if not any(kind in together for kind in kinds):
         return []
     first = n * tree.TILE_WIDTH
-    return [(first + at, item) for at, item in enumerate(data) if any(kind in item for kind in _KINDS)]
+    return [(first + at, item) for at, item in enumerate(data) if any(kind in item for kind in kinds)]
 
 
 def _compare_tiles(rows: Rows, built: Rebuilt, notes: Notebook) -> None:

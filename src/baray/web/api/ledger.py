@@ -13,7 +13,9 @@ from starlette.background import BackgroundTask
 
 from baray import catalog
 from baray import ledger as log
+from baray.access import may_read
 from baray.core import NotFound, Ref, canonical_json, iso_time, parse_ref
+from baray.runs import get_run
 from baray.store import Tx
 from baray.web.api import runs, services, sources
 from baray.web.api.shapes import MAX_NUMBER, CosignBody, WitnessBody
@@ -161,28 +163,37 @@ def proof(request: Request, who: Who, ref: str, project: str = "") -> Response:
         services.await_answer(request, parsed.name)
 
     def read(tx: Tx) -> bytes:
-        what, attached = _attachment(tx, request, who, parsed)
-        return log.prove(tx, what, attached)
+        what, attached, run_id = _attachment(tx, request, who, parsed)
+        return log.prove(tx, what, attached, _statement(tx, who, run_id))
 
     return Response(site.store.read(read), media_type="application/json")
 
 
-def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, bytes]:
-    """What the proof is about, by id, and the bytes that it binds; checks that the caller may read them."""
+def _attachment(tx: Tx, request: Request, who: Caller, ref: Ref) -> tuple[str, bytes, str]:
+    """What the proof is about, by id, the bytes that it binds, and the Run behind; checks that the caller may read them."""
     site = site_of(request)
     if ref.kind == "answer":
-        return f"answer:{ref.name}", services.receipt_bytes(tx, request, who, ref.name)
+        return f"answer:{ref.name}", services.receipt_bytes(tx, request, who, ref.name), ""
     if ref.kind == "entry":
         _audit(tx, request, who)
         if not ref.name.isdecimal() or int(ref.name) > MAX_NUMBER:
             raise NotFound("entry", ref.name)
-        return f"entry:{ref.name}", b""
+        return f"entry:{ref.name}", b"", ""
     if ref.kind == "service":
-        return services.find_service(tx, who, ref.name).id, b""
+        return services.find_service(tx, who, ref.name).id, b"", ""
     if ref.kind == "run":
-        return runs.find_run(tx, request, who, ref.name).id, b""
+        run_id = runs.find_run(tx, request, who, ref.name).id
+        return run_id, b"", run_id
     version = sources.find_version(tx, request, who, ref.kind, str(ref))
-    return version.id, canonical_json(catalog.read_manifest(site, version))
+    return version.id, canonical_json(catalog.read_manifest(site, version)), version.run_id or ""
+
+
+def _statement(tx: Tx, who: Caller, run_id: str) -> bytes:
+    """What was signed about a Run, where the caller may read it: the statement names what the Run saw."""
+    run = get_run(tx, run_id)
+    if run is None or run.project_id != who.project_id or not may_read(who.actor, run.label):
+        return b""
+    return catalog.provenance(tx, run.id) or b""
 
 
 def _audit(tx: Tx, request: Request, who: Caller) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,10 +13,12 @@ from fastapi.responses import FileResponse, Response
 from baray.access import join, may_read, parse_label
 from baray.catalog import (
     FileEntry,
+    SourceFile,
     SourceRequest,
     VersionRow,
     add_source,
     all_versions,
+    check_signature,
     known_digests,
     newest,
     read_manifest,
@@ -24,6 +26,7 @@ from baray.catalog import (
     version_files,
 )
 from baray.core import NotFound, parse_ref
+from baray.ledger import ArtifactKey, registered_keys
 from baray.store import Tx
 from baray.web.api.shapes import MAX_NUMBER, DigestsBody, SourceBody, version_json
 from baray.web.boundary import Caller, allow, caller, house_of, site_of
@@ -122,6 +125,20 @@ def get_version(request: Request, who: Who, plural: str, name: str) -> dict[str,
         return version_json(version) | {"files": files, "versions": [row.ref for row in others]}
 
     return site.store.read(read)
+
+
+@router.get("/models/{name}/verification")
+def verify_model(request: Request, who: Who, name: str) -> dict[str, Any]:
+    """Whether a Model version's files are those that were signed, and which label and licences were signed with them."""
+    site = site_of(request)
+
+    def read(tx: Tx) -> tuple[VersionRow, list[SourceFile], list[ArtifactKey]]:
+        version = find_version(tx, request, who, "model", name)
+        return version, version_files(tx, site, version), registered_keys(tx)
+
+    version, files, keys = site.store.read(read)
+    checked = check_signature(site, files, keys)
+    return {"ref": version.ref, "ok": checked.ok, **asdict(checked)}
 
 
 @router.get("/datasets/{name}/report")

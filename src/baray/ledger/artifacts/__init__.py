@@ -143,6 +143,12 @@ def registered_key(tx: Tx) -> ArtifactKey | None:
     return None if text is None else parse_key(text)
 
 
+def registered_keys(tx: Tx) -> list[ArtifactKey]:
+    """Every key that was ever registered, oldest first."""
+    found = [records.entry(tx, index) for index in records.indices_with(tx, ('"kind":"key.registered"',))]
+    return [parse_key(json.loads(data or b"{}")["facts"]["public"]) for data in found]
+
+
 def seal(statement: dict[str, Any], signer: ArtifactSigner, *, named: bool = True) -> dict[str, Any]:
     """A DSSE envelope around an in-toto statement; `named`: the signature names its key."""
     payload = canonical_json(statement)

@@ -10,23 +10,28 @@ from pathlib import Path
 
 import pytest
 
-from baray.catalog import FileEntry, check_folder, check_model
-from baray.catalog.signing import ModelFacts, sign_model
 from baray.core import Refused, digest_bytes
-from baray.ledger import FileArtifactSigner, open_envelope, parse_key, register_key, registered_key, seal
-from baray.ledger.witness import ProofError
+from baray.ledger import (
+    FileArtifactSigner,
+    ModelFacts,
+    ProofError,
+    check_folder,
+    check_model,
+    open_envelope,
+    parse_key,
+    register_key,
+    registered_key,
+    seal,
+    sign_model,
+)
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "catalog" / "signing.json").read_text(encoding="utf-8"))
+VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "ledger" / "artifacts.json").read_text(encoding="utf-8"))
 FILES = {"model.safetensors": b"weights", "README.md": "# សាកល្បង\n".encode()}
 
 
 @pytest.fixture
 def signer(tmp_path):
     return FileArtifactSigner(tmp_path / "keys.key")
-
-
-def entries(files):
-    return [FileEntry(path=path, digest=digest_bytes(data), bytes=len(data)) for path, data in files.items()]
 
 
 def facts(**more):
@@ -39,7 +44,9 @@ def folder_of(tmp_path, signer, files=FILES, **more):
     folder.mkdir(exist_ok=True)
     for path, data in files.items():
         (folder / path).write_bytes(data)
-    (folder / "model.sig").write_bytes(sign_model(facts(**more), entries(files), signer))
+    (folder / "model.sig").write_bytes(
+        sign_model(facts(**more), {path: digest_bytes(data) for path, data in files.items()}, signer)
+    )
     return folder
 
 
@@ -52,9 +59,8 @@ def test_known_answers(tmp_path):
     assert signer.key.text == VECTORS["public"]
     assert signer.key.id == VECTORS["key_id"]
     assert seal(VECTORS["statement"], signer) == VECTORS["envelope"]
-    files = [FileEntry(**file) for file in VECTORS["files"]]
     said = ModelFacts(**{**VECTORS["facts"], "licences": tuple(VECTORS["facts"]["licences"])})
-    assert sign_model(said, files, signer).decode() == VECTORS["model_sig"]
+    assert sign_model(said, VECTORS["files"], signer).decode() == VECTORS["model_sig"]
 
 
 def test_a_key_is_made_once_and_kept_from_others(tmp_path):

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baray.catalog.nouns import FileEntry
 from baray.core import canonical_json, digest_file
-from baray.ledger import ArtifactKey, ArtifactSigner, ProofError, open_envelope, seal
+from baray.ledger.artifacts import STATEMENT_TYPE, ArtifactKey, ArtifactSigner, open_envelope, seal
+from baray.ledger.witness import ProofError
 
 MODEL_SIG = "model.sig"
 _PREDICATE = "https://model_signing/signature/v1.0"
@@ -70,14 +70,14 @@ class Checked:
         return not self.findings
 
 
-def sign_model(facts: ModelFacts, files: Sequence[FileEntry], signer: ArtifactSigner) -> bytes:
-    """The bytes of `model.sig` over `files`."""
+def sign_model(facts: ModelFacts, files: Mapping[str, str], signer: ArtifactSigner) -> bytes:
+    """The bytes of `model.sig` over `files`, digests by path."""
     resources = [
-        {"name": file.path, "algorithm": "sha256", "digest": file.digest.removeprefix("sha256:")}
-        for file in sorted(files, key=lambda file: file.path)
+        {"name": path, "algorithm": "sha256", "digest": digest.removeprefix("sha256:")}
+        for path, digest in sorted(files.items())
     ]
     subject = {"name": facts.name, "digest": {"sha256": _root(resources)}}
-    statement = {"_type": "https://in-toto.io/Statement/v1", "subject": [subject], "predicateType": _PREDICATE}
+    statement = {"_type": STATEMENT_TYPE, "subject": [subject], "predicateType": _PREDICATE}
     serialization = {"method": "files", "hash_type": "sha256", "allow_symlinks": False, "ignore_paths": [MODEL_SIG]}
     said = {"digest": facts.digest, "label": facts.label, "licences": list(facts.licences), "run": facts.run}
     predicate = {"serialization": serialization, "resources": resources, "baray": said}
