@@ -45,6 +45,10 @@ ACTIONS: dict[str, Rule] = {
     "service.change": Rule(role="member", scope="run"),
     "export": Rule(role="member", scope="read", proof="above-internal"),
     "service.publish": Rule(role="steward", scope="run"),
+    "label.lower": Rule(role="member", scope="run"),
+    "label.raise": Rule(role="steward", scope="run"),
+    "label.approve": Rule(role="steward", scope="admin", proof="always"),
+    "project.clear": Rule(role="owner", scope="admin", proof="always"),
     "member.change": Rule(role="owner", scope="admin", proof="always"),
     "actor.invite": Rule(role="owner", scope="admin", proof="always"),
     "impersonate": Rule(role="owner", scope="admin"),
@@ -80,8 +84,8 @@ class Actor:
     """One of SITE_ROLES, or none."""
     token_id: str | None = None
     """The token it came with, if any."""
-    token_kind: str = ""
-    """That token's kind; `ses` is a browser's session."""
+    session: bool = False
+    """That token is a browser's session: a person."""
     scopes: frozenset[str] = ALL_SCOPES
     """What that token may do."""
     fresh: bool = False

@@ -144,11 +144,11 @@ def redeem_link(tx: Tx, site: Site, secret: str, *, agent: str = "") -> str:
     return open_session(tx, site, actor_id=row.actor_id, way=way, agent=agent)
 
 
-def authenticate(tx: Tx, secret: str, now: float) -> Actor:
-    """The actor of a token. Raises Refused `bad_token` with status 401."""
+def authenticate(tx: Tx, secret: str, now: float, *, kind: str = "") -> Actor:
+    """The actor of a token, of one `kind` if given. Raises Refused `bad_token` with status 401."""
     if well_formed(secret):
         row = records.token_by_hash(tx, hash_secret(secret))
-        if row is not None and _usable(row, now):
+        if row is not None and _usable(row, now) and kind in ("", row.kind):
             return _as_token_allows(tx, row, now)
     raise Refused(
         "bad_token",
@@ -186,7 +186,7 @@ def _as_token_allows(tx: Tx, row: Any, now: float) -> Actor:  # noqa: ANN401 - a
         fresh = recent and row.way not in WEAK_WAYS
     else:
         recent = fresh = "admin" in actor.scopes
-    actor = replace(actor, token_id=row.id, token_kind=row.kind, fresh=fresh, recent=recent)
+    actor = replace(actor, token_id=row.id, session=row.kind == "ses", fresh=fresh, recent=recent)
     return actor if row.project_id is None else _within(tx, actor, row.project_id)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import json
 import logging
+import os
 import secrets
 import signal
 import socket
@@ -21,7 +22,7 @@ import anyio.to_thread
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from baray import access, data, runs, serve, web
+from baray import access, data, runs, serve, signin, web
 from baray.access import Site, TokenRequest
 from baray.app.layout import Layout, read_json, write_json
 from baray.app.recipes import recipe_table
@@ -32,6 +33,7 @@ from baray.store import Tx
 
 _LOG = logging.getLogger("baray.control")
 UPKEEP_SECONDS = 0.5
+SIGNIN_FILE = "signin.toml"
 MAX_WAITERS = 4
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
@@ -63,6 +65,7 @@ class Control:
         self.site: Site = open_site(layout)
         self.bell = runs.Bell()
         self._key = secrets.token_hex(32)
+        self._outside = signin.read_outside(layout.home / SIGNIN_FILE)
         self._snapshot_lock = threading.Lock()  # guards the order of snapshots
         self._ingest_lock = threading.Lock()  # one reader of the spool at a time
         self._last_use = self.site.clock.monotonic()
@@ -91,6 +94,11 @@ class Control:
             home=self.layout.home,
             reader=web.ReaderChild([sys.executable, "-m", data.READER_MODULE]),
             hosts=frozenset(hosts) if not self.options.behind_proxy else frozenset(),
+            reception=signin.open_reception(
+                self.site,
+                lanes=(os.cpu_count() or 2) - 1,
+                outside=signin.Outside(self._outside, self.site.clock) if self._outside else None,
+            ),
             public_url=self.options.public_url,
             default_project=access.DEFAULT_PROJECT,
             router_url=self._router_url,

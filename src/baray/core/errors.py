@@ -26,6 +26,7 @@ class BarayError(Exception):
     `status` is the HTTP status (RFC 9110) of a response that carries the error.
     `instead`, where set, is called by `store.write` with a transaction after the refused action was
     rolled back, so that a denial is committed in the action's place.
+    `headers` go with a response that carries the error, such as Retry-After.
     `more` holds what the problem details say beside (RFC 9457, extension members).
     """
 
@@ -40,6 +41,7 @@ class BarayError(Exception):
         self.status = status if status is not None else type(self).status
         self.instead: Any = None
         self.more: dict[str, Any] = {}
+        self.headers: dict[str, str] = {}
 
     def __str__(self) -> str:
         """Message, then the fix."""

@@ -9,8 +9,8 @@ from fastapi.staticfiles import StaticFiles
 
 from baray import __version__
 from baray.web import boundary
-from baray.web.api import admin, ledger, runs, services, sources, system, tokens
-from baray.web.console import pages
+from baray.web.api import account, admin, ledger, reports, runs, services, sources, system, tokens
+from baray.web.console import doorway, pages, people, rendering
 from baray.web.house import House
 
 
@@ -26,13 +26,24 @@ def make_app(house: House) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.house = house
-    app.state.error_page = pages.error_page
+    app.state.error_page = rendering.error_page
     boundary.install(app)
     # Order matters: `/datasets` and the like are the last, as they also match a plural that nobody has.
-    for routes in (system.api, admin.router, tokens.router, ledger.api, runs.router, services.router, sources.router):
+    for routes in (
+        system.api,
+        admin.router,
+        tokens.router,
+        account.router,
+        ledger.api,
+        reports.router,
+        runs.router,
+        services.router,
+        sources.router,
+    ):
         app.include_router(routes, prefix="/api/v1")
     app.include_router(system.router)
     app.include_router(ledger.router)
-    app.include_router(pages.router, include_in_schema=False)
+    for site in (doorway.router, people.router, pages.router):
+        app.include_router(site, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "console" / "static"), name="static")
     return app

@@ -14,12 +14,23 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
-from baray.access import Actor, Site, Subject, authenticate, parse_label, project_named, require, scope_missing
+from baray.access import (
+    Actor,
+    Site,
+    Subject,
+    authenticate,
+    needs_touch,
+    parse_label,
+    project_named,
+    require,
+    scope_missing,
+    touch_token,
+)
 from baray.core import BarayError, Fault, NotFound, Refused
 from baray.store import Tx
+from baray.web.cookies import session_of
 from baray.web.house import House
 
-COOKIE = "baray_session"
 _LOG = logging.getLogger("baray.web")
 READ_LEVEL = 2
 """From this level up reading is an act that the ledger tells."""
@@ -120,7 +131,9 @@ def problem(error: BarayError) -> JSONResponse:
         "fix": error.fix,
     }
     body |= error.more
-    return JSONResponse(body, status_code=error.status, media_type="application/problem+json")
+    return JSONResponse(
+        body, status_code=error.status, media_type="application/problem+json", headers=error.headers or None
+    )
 
 
 def install(app: FastAPI) -> None:
@@ -179,20 +192,27 @@ def _check_origin(request: Request) -> None:
         raise Refused(
             "bad_host", f"'{host}' is not a name of this server.", fix="Use the address that baray status shows."
         )
-    if request.method in _SAFE_METHODS or "authorization" in request.headers:
+    # Only a token excuses: a browser sends `Authorization: Basic` of its own accord to an address with a name in it.
+    if request.method in _SAFE_METHODS or _bearer(request):
         return
     origin = request.headers.get("origin")
-    site = request.headers.get("sec-fetch-site", "same-origin" if origin is None else "")
+    # Who sends neither header is no browser of today; without a cookie there is nothing to ride on.
+    site = request.headers.get("sec-fetch-site", "" if origin is not None or session_of(request) else "same-origin")
     same = origin is not None and urlsplit(origin).netloc == request.headers.get("host")
     if not same and site not in ("same-origin", "none"):
         raise Refused("cross_site", "A form of another site was refused.", fix="Use the console itself.", status=403)
 
 
+def _bearer(request: Request) -> str:
+    scheme, _, secret = request.headers.get("authorization", "").partition(" ")
+    return secret.strip() if scheme.lower() == "bearer" else ""
+
+
 async def _identify(request: Request) -> None:
     """Find the actor of the token or the session; without one only the open paths go on."""
-    header = request.headers.get("authorization", "")
-    secret = header[7:].strip() if header.lower().startswith("bearer ") else request.cookies.get(COOKIE, "")
-    path = request.url.path
+    secret, path = _bearer(request), request.url.path
+    token_kind = "" if secret else "ses"  # a session is a cookie, and a cookie is a session
+    secret = secret or session_of(request)
     if not secret:
         if not path.startswith(_OPEN_PATHS):
             raise Refused(
@@ -200,11 +220,21 @@ async def _identify(request: Request) -> None:
             )
         return
     site = site_of(request)
+    now = site.clock.now()
+
+    def load(tx: Tx) -> tuple[Actor, bool]:
+        actor = authenticate(tx, secret, now, kind=token_kind)
+        return actor, needs_touch(tx, str(actor.token_id), now)
+
     try:
-        request.state.actor = site.store.read(lambda tx: authenticate(tx, secret, site.clock.now()))
+        actor, stale = site.store.read(load)
     except Refused:
         if not path.startswith(_OPEN_PATHS):
             raise
+        return
+    request.state.actor = actor
+    if stale:  # nobody waits for it
+        site.store.submit(lambda tx: touch_token(tx, str(actor.token_id), now))
 
 
 def _answer_error(request: Request, error: BarayError) -> Response:
@@ -214,11 +244,15 @@ def _answer_error(request: Request, error: BarayError) -> Response:
         site_of(request).store.submit(error.instead)
         error.instead = None
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
-    if wants_page and error.status == 401:
+    if wants_page and error.code in ("not_signed_in", "bad_token"):
         return RedirectResponse("/sign-in", status_code=303)
-    if wants_page:
-        return cast("Response", request.app.state.error_page(request, error))
-    return problem(error)
+    if wants_page and error.code == "proof_needed":
+        return RedirectResponse("/account/prove", status_code=303)
+    if not wants_page:
+        return problem(error)
+    page = cast("Response", request.app.state.error_page(request, error))
+    page.headers.update(error.headers)
+    return page
 
 
 async def _on_baray_error(request: Request, error: Exception) -> Response:

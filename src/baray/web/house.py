@@ -10,6 +10,7 @@ from typing import Any
 
 from baray import runs
 from baray.access import Site
+from baray.signin import Reception
 from baray.web.reader import ReaderChild
 from baray.web.uploads import Uploads
 
@@ -26,6 +27,8 @@ class House:
     """The child that reads Parquet, so that this process never loads it."""
     hosts: frozenset[str]
     """Host names under which the server may be asked."""
+    reception: Reception
+    """Where people sign in."""
     public_url: str
     """Address of the console as people reach it, without a slash at the end; empty: the one that was asked."""
     default_project: str

@@ -3,106 +3,34 @@
 from __future__ import annotations
 
 import json
-from functools import partial
-from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import parse_qs
 
-import anyio.to_thread
 from fastapi import APIRouter, Depends, Query, Request
-from fastapi.responses import HTMLResponse, RedirectResponse, Response
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from fastapi.responses import RedirectResponse, Response
 
-from baray import __version__, access, runs
-from baray.access import SESSION_SECONDS
-from baray.core import BarayError, format_bytes, parse_ref
+from baray import runs
+from baray.core import parse_ref
 from baray.web.api import ledger as ledger_api
 from baray.web.api import runs as run_api
 from baray.web.api import services as service_api
 from baray.web.api import sources as source_api
 from baray.web.api import system as system_api
 from baray.web.api.shapes import MAX_NUMBER, AskBody
-from baray.web.boundary import COOKIE, Caller, caller, signed_in, site_of
+from baray.web.boundary import Caller, caller, signed_in
 from baray.web.console.picture import lineage_svg
-from baray.web.console.strings import translate
+from baray.web.console.rendering import render
 
 router = APIRouter(tags=["console"])
 Who = Annotated[Caller, Depends(caller)]
 Anyone = Annotated[Caller, Depends(signed_in)]
-LANGUAGE_COOKIE = "baray_lang"
-MAX_FORM = 4096  # bytes
-_PAGES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent / "templates"),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_PAGES.filters["size"] = format_bytes
-
-
-def render(request: Request, name: str, *, status: int = 200, who: Caller | None = None, **values: Any) -> Response:  # noqa: ANN401 - template values
-    """Render a template in the reader's language."""
-    language = request.query_params.get("lang") or request.cookies.get(LANGUAGE_COOKIE, "en")
-    language = "km" if language == "km" else "en"
-    page = _PAGES.get_template(name).render(
-        t=partial(translate, language),
-        language=language,
-        path=request.url.path,
-        who=who,
-        baray_version=__version__,
-        **values,
-    )
-    response = HTMLResponse(page, status_code=status)
-    if "lang" in request.query_params:
-        response.set_cookie(LANGUAGE_COOKIE, language, max_age=31_536_000, samesite="lax")
-    return response
-
-
-def error_page(request: Request, error: BarayError) -> Response:
-    """An error for a person: what, and what to do."""
-    return render(request, "error.html", status=error.status, error=error)
-
-
-@router.get("/sign-in")
-def sign_in_page(request: Request, link: str = "") -> Response:
-    """Where a one-time link leads: a button, so that a preview of the link does not use it up."""
-    return render(request, "sign-in.html", link=link)
-
-
-@router.post("/sign-in")
-async def sign_in(request: Request) -> Response:
-    """Turn the link into a session."""
-    form = parse_qs((await request.body())[:MAX_FORM].decode("utf-8", errors="replace"))
-    return await anyio.to_thread.run_sync(_sign_in, request, form.get("link", [""])[0].strip())
-
-
-def _sign_in(request: Request, link: str) -> Response:
-    site = site_of(request)
-    secret = site.store.write(lambda tx: access.redeem_link(tx, site, link))
-    response = RedirectResponse("/", status_code=303)
-    secure = request.headers.get("x-forwarded-proto", request.url.scheme) == "https"
-    response.set_cookie(
-        COOKIE, secret, max_age=int(SESSION_SECONDS), httponly=True, secure=secure, samesite="lax", path="/"
-    )
-    return response
-
-
-@router.post("/sign-out")
-def sign_out(request: Request, who: Anyone) -> Response:
-    """End the session."""
-    site = site_of(request)
-    if who.actor.token_id is not None:
-        token_id = who.actor.token_id
-        site.store.write(lambda tx: access.revoke_token(tx, site, token_id=token_id, by=who.actor))
-    response = RedirectResponse("/sign-in", status_code=303)
-    response.delete_cookie(COOKIE)
-    return response
 
 
 @router.get("/")
-def home(request: Request, who: Who) -> Response:
-    """What runs, what needs attention, where to go on."""
+def home(request: Request, who: Anyone) -> Response:
+    """What runs, what needs attention, where to go on; who has no role here goes on to what they have."""
+    if who.project_id not in who.actor.roles:
+        return RedirectResponse("/ledger" if who.actor.site_role else "/account", status_code=303)
+    who = caller(request, who.project)
     found = system_api.status(request, who)
     recent = run_api.list_runs(request, who, limit=8)["items"]
     desks = service_api.get_services(request, who)["items"]

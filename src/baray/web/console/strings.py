@@ -62,6 +62,146 @@ KHMER = {
     "cancelled": "បានបោះបង់",
     "ready": "រួចរាល់",
     "stopped": "បានបញ្ឈប់",
+    "Where our data is": "ទិន្នន័យរបស់យើងនៅទីណា",
+    "machine": "ម៉ាស៊ីន",
+    "made": "ធ្វើនៅ",
+    "acts of the last %(days)s days": "សកម្មភាពក្នុង %(days)s ថ្ងៃចុងក្រោយ",
+    "acts since the home was made": "សកម្មភាពតាំងពីដើមមក",
+    "%(projects)s projects, %(people)s people and programs": "គម្រោង %(projects)s មនុស្ស និងកម្មវិធី %(people)s",
+    "What lies here, by label": "អ្វីដែលមាននៅទីនេះ តាមស្លាកសម្ងាត់",
+    "size": "ទំហំ",
+    "All of it in this home, on this machine. Of Sources, Datasets, Indexes and Models every version counts.": (
+        "ទាំងអស់ស្ថិតក្នុងថតនេះ លើម៉ាស៊ីននេះ។ ប្រភព សំណុំទិន្នន័យ សន្ទស្សន៍ និងម៉ូដែល រាប់គ្រប់ជំនាន់។"
+    ),
+    "What left": "អ្វីដែលបានចេញទៅក្រៅ",
+    "Commands that reached for the network": "ពាក្យបញ្ជាដែលព្យាយាមភ្ជាប់បណ្តាញ",
+    "There is no way out of the sandbox: nothing can be allowed through.": (
+        "គ្មានផ្លូវចេញពីប្រអប់ការពារទេ៖ គ្មានអ្វីអាចត្រូវបានអនុញ្ញាតឱ្យចេញឡើយ។"
+    ),
+    "Commands that ran with less than the full sandbox": "ពាក្យបញ្ជាដែលដំណើរការដោយការពារមិនពេញលេញ",
+    "Exports since the home was made": "ការនាំចេញតាំងពីដើមមក",
+    "not yet looked at by somebody else": "មិនទាន់មានអ្នកផ្សេងពិនិត្យ",
+    "Who": "អ្នកណា",
+    "What": "អ្វី",
+    "last": "ចុងក្រោយ",
+    "entry": "លេខកំណត់ត្រា",
+    "times": "ចំនួនដង",
+    "and %(n)s more": "និង %(n)s ទៀត",
+    "Labels lowered": "ស្លាកដែលបានបន្ទាប",
+    "Who read what at level restricted or above": "អ្នកណាបានអានអ្វី នៅកម្រិតហាមឃាត់ឡើងទៅ",
+    "Nobody.": "គ្មាននរណាម្នាក់ទេ។",
+    "Machines": "ម៉ាស៊ីន",
+    "sandbox": "ប្រអប់ការពារ",
+    "limits": "កម្រិតកំណត់",
+    "clearance": "សិទ្ធិកម្រិតសម្ងាត់",
+    "none set": "មិនទាន់កំណត់",
+    "age of updates not known": "មិនដឹងអាយុបច្ចុប្បន្នភាព",
+    "packages last changed %(days)s days ago": "កញ្ចប់កម្មវិធីប្តូរចុងក្រោយ %(days)s ថ្ងៃមុន",
+    "waits for a restart": "រង់ចាំបើកឡើងវិញ",
+    "No worker has been here yet.": "មិនទាន់មានម៉ាស៊ីនធ្វើការទេ។",
+    "What you can check": "អ្វីដែលអ្នកអាចផ្ទៀងផ្ទាត់",
+    "Witness": "សាក្សី",
+    "signed %(days)s days ago; %(n)s entries since": "បានចុះហត្ថលេខា %(days)s ថ្ងៃមុន; មាន %(n)s កំណត់ត្រាក្រោយមក",
+    "has signed nothing yet": "មិនទាន់ចុះហត្ថលេខាទេ",
+    "No outside witness: a rollback of the whole home could not be seen.": (
+        "គ្មានសាក្សីខាងក្រៅ៖ បើគេបង្វិលទិន្នន័យទាំងមូលទៅអតីតកាល គ្មាននរណាអាចដឹងទេ។"
+    ),
+    "The ledger holds %(n)s entries under this signed head. Type it into a file and run": (
+        "បញ្ជីមាន %(n)s កំណត់ត្រា ក្រោមហត្ថលេខាខាងក្រោម។ សូមវាយវាចូលឯកសារមួយ ហើយដំណើរការ"
+    ),
+    "What this report cannot know": "អ្វីដែលរបាយការណ៍នេះមិនអាចដឹង",
+    "What a person who may read something copied by hand, photographed, or told others.": (
+        "អ្វីដែលអ្នកមានសិទ្ធិអានបានចម្លងដោយដៃ ថតរូប ឬប្រាប់អ្នកដទៃ។"
+    ),
+    "What somebody with the machine's root account, its disk or a copy of it read: nothing of that passes here.": (
+        "អ្វីដែលអ្នកកាន់គណនី root ថាសរឹង ឬច្បាប់ចម្លងរបស់វាបានអាន៖ រឿងនោះមិនឆ្លងកាត់ទីនេះទេ។"
+    ),
+    "Copies of the home, backups among them, once they were made outside Baray.": (
+        "ច្បាប់ចម្លងនៃថតនេះ រួមទាំងច្បាប់បម្រុង ដែលធ្វើនៅក្រៅបារាយណ៍។"
+    ),
+    "Traffic of other programs on the machine: only what runs under Baray is counted.": (
+        "ចរាចរបណ្តាញរបស់កម្មវិធីផ្សេងលើម៉ាស៊ីន៖ រាប់តែអ្វីដែលដំណើរការក្រោមបារាយណ៍។"
+    ),
+    "Lists of names: opening a thing at level restricted or above is counted, seeing its name in a list is not.": (
+        "បញ្ជីឈ្មោះ៖ ការបើកអានអ្វីនៅកម្រិតហាមឃាត់ឡើងទៅត្រូវបានរាប់ ការឃើញឈ្មោះក្នុងបញ្ជីមិនរាប់ទេ។"
+    ),
+    "Whether each file was given the right label when it came in.": "ឯកសារនីមួយៗបានទទួលស្លាកត្រឹមត្រូវនៅពេលចូលមកឬទេ។",
+    "Whether updates exist that are not installed: Baray asks nobody outside.": (
+        "មានបច្ចុប្បន្នភាពមិនទាន់ដំឡើងឬទេ៖ បារាយណ៍មិនសួរអ្នកខាងក្រៅទេ។"
+    ),
+    "Print": "បោះពុម្ព",
+    "The page alone": "តែទំព័រនេះ",
+    "30 days": "៣០ ថ្ងៃ",
+    "one year": "មួយឆ្នាំ",
+    "everything": "ទាំងអស់",
+    "I have looked at these exports (up to entry %(n)s)": "ខ្ញុំបានពិនិត្យការនាំចេញទាំងនេះហើយ (ដល់លេខ %(n)s)",
+    "Password": "ពាក្យសម្ងាត់",
+    "Code": "លេខកូដ",
+    "Account": "គណនី",
+    "People": "មនុស្ស",
+    "Sessions": "សម័យប្រើប្រាស់",
+    "Tokens": "សោចូល",
+    "Role": "តួនាទី",
+    "Site role": "តួនាទីលើប្រព័ន្ធ",
+    "Clearance": "កម្រិតអនុញ្ញាត",
+    "Invite": "អញ្ជើញ",
+    "Invite somebody": "អញ្ជើញនរណាម្នាក់",
+    "Invitation": "លិខិតអញ្ជើញ",
+    "Change": "ប្តូរ",
+    "Remove": "លុប",
+    "End": "បញ្ចប់",
+    "End all others": "បញ្ចប់សម័យផ្សេងទាំងអស់",
+    "Confirm": "បញ្ជាក់",
+    "Browser": "កម្មវិធីរុករក",
+    "Expires": "ផុតកំណត់",
+    "Last used": "ប្រើចុងក្រោយ",
+    "May": "អាច",
+    "this one": "នេះ",
+    "disabled": "បានបិទ",
+    "New link": "តំណថ្មី",
+    "Lock out": "បិទគណនី",
+    "Signed in by": "ចូលដោយ",
+    "Sign in with a passkey": "ចូលប្រើដោយសោឌីជីថល",
+    "Use a passkey": "ប្រើសោឌីជីថល",
+    "Add a passkey": "បន្ថែមសោឌីជីថល",
+    "Name of the passkey": "ឈ្មោះសោឌីជីថល",
+    "passkey": "សោឌីជីថល",
+    "password": "ពាក្យសម្ងាត់",
+    "code": "លេខកូដកម្មវិធី",
+    "recovery": "លេខកូដសង្គ្រោះ",
+    "outside": "គណនីខាងក្រៅ",
+    "Code of the app, or a recovery code": "លេខកូដពីកម្មវិធី ឬលេខកូដសង្គ្រោះ",
+    "With a one-time link": "ដោយតំណប្រើបានម្តង",
+    "Code of the link": "លេខកូដនៃតំណ",
+    "This link works once and opens the console in this browser.": ("តំណនេះប្រើបានតែម្តង ហើយបើកផ្ទាំងបញ្ជាក្នុងកម្មវិធីរុករកនេះ។"),
+    "Prove who you are": "បញ្ជាក់អត្តសញ្ញាណ",
+    "This act needs a fresh proof; it holds for five minutes. Then do it again.": (
+        "សកម្មភាពនេះត្រូវការបញ្ជាក់អត្តសញ្ញាណថ្មី ដែលមានសុពលភាពប្រាំនាទី។ បន្ទាប់មកសូមធ្វើម្តងទៀត។"
+    ),
+    "A password alone is not enough: add a passkey or an app's code to your account, or open a new link:": (
+        "ពាក្យសម្ងាត់តែមួយមិនគ្រប់គ្រាន់ទេ៖ សូមបន្ថែមសោឌីជីថល ឬលេខកូដកម្មវិធី ឬបើកតំណថ្មី៖"
+    ),
+    "Go on to the provider of your account": "បន្តទៅអ្នកផ្តល់គណនីរបស់អ្នក",
+    "Authenticator app": "កម្មវិធីផ្ទៀងផ្ទាត់",
+    "Give this key to the app, then type the code that it shows.": "សូមដាក់សោនេះក្នុងកម្មវិធី រួចវាយលេខកូដដែលវាបង្ហាញ។",
+    "Open in an app on this device": "បើកក្នុងកម្មវិធីលើឧបករណ៍នេះ",
+    "Use an authenticator app": "ប្រើកម្មវិធីផ្ទៀងផ្ទាត់",
+    "Recovery codes": "លេខកូដសង្គ្រោះ",
+    "Print recovery codes": "បោះពុម្ពលេខកូដសង្គ្រោះ",
+    "Print them and keep them apart from your phone. They are shown only now; each works once.": (
+        "សូមបោះពុម្ព ហើយទុកឱ្យដាច់ពីទូរស័ព្ទ។ វាបង្ហាញតែពេលនេះ ហើយលេខនីមួយៗប្រើបានតែម្តង។"
+    ),
+    "Hand this link to them yourself. It is shown only now, works once and for seven days.": (
+        "សូមប្រគល់តំណនេះដោយផ្ទាល់។ វាបង្ហាញតែពេលនេះ ប្រើបានតែម្តង ក្នុងរយៈពេលប្រាំពីរថ្ងៃ។"
+    ),
+    "Add a passkey, or a password with an app's code: without one you need a new link each time.": (
+        "សូមបន្ថែមសោឌីជីថល ឬពាក្យសម្ងាត់ជាមួយលេខកូដកម្មវិធី៖ បើគ្មានទេ អ្នកត្រូវការតំណថ្មីរាល់ពេល។"
+    ),
+    "Ways to sign in": "វិធីចូលប្រើ",
+    "New password": "ពាក្យសម្ងាត់ថ្មី",
+    "Set password": "កំណត់ពាក្យសម្ងាត់",
+    "Link an outside account": "ភ្ជាប់គណនីខាងក្រៅ",
+    "Everybody on this home": "មនុស្សទាំងអស់លើប្រព័ន្ធនេះ",
 }
 
 
