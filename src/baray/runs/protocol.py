@@ -64,6 +64,8 @@ class LeaseGrant:
     """The frozen spec."""
     inputs: tuple[Mapping[str, Any], ...]
     """Inputs with their files, as context.Input without the blobs' paths."""
+    devices: tuple[str, ...] = ()
+    """Device nodes that it may use: those of its GPUs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +140,8 @@ class AttemptResult:
     """catalog.Output records; their blobs are durable already."""
     progress: Mapping[str, Any] | None = None
     """The last one."""
+    egress: tuple[Mapping[str, Any], ...] = ()
+    """What it tried to reach: `{target, decision, reason, count, sent, received}`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,14 +188,14 @@ def read_renewal(found: dict[str, Any]) -> Renewal:
 
 def read_result(found: dict[str, Any]) -> AttemptResult:
     """A result from its JSON."""
-    return _checked(AttemptResult, found | {"outputs": tuple(found.get("outputs", ()))})
+    return _checked(AttemptResult, found | {name: tuple(found.get(name, ())) for name in ("outputs", "egress")})
 
 
 def read_answer(found: dict[str, Any]) -> LeaseAnswer:
     """A lease answer from its JSON."""
     grant = found.get("grant")
     if grant is not None:
-        grant = _checked(LeaseGrant, grant | {"inputs": tuple(grant["inputs"])})
+        grant = _checked(LeaseGrant, grant | {name: tuple(grant.get(name, ())) for name in ("inputs", "devices")})
     return LeaseAnswer(grant=grant, cancel=tuple(found.get("cancel", ())))
 
 

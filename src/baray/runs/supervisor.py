@@ -164,10 +164,11 @@ class Supervision:
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "asked", True))
         pipes = (child_output, child_status, child_trouble)
         parent = os.getpid()
+        proxy = launch.start_proxy(self.plan, self.directory)
         pid = os.fork()
         if pid == 0:
-            launch.become_child(self.plan, parent, pipes)
-        for handle in pipes:
+            launch.become_child(self.plan, parent, pipes, proxy)
+        for handle in (*pipes, *([proxy] if proxy >= 0 else [])):
             os.close(handle)
         self.tree = Tree(self.plan, pid)
         state = {"v": 1, "phase": "running", "boot": boot_id(), "pid": parent, "start": process_start(parent)}

@@ -15,6 +15,7 @@ from baray.runs.sandbox.probe import (
     find_bwrap,
     no_sandbox,
     probe,
+    proxy_uid,
     run_probes,
     slot_owner,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "make_group",
     "no_sandbox",
     "probe",
+    "proxy_uid",
     "run_probes",
     "sandbox_plan",
     "slot_owner",

@@ -6,8 +6,10 @@ Standard library, one file: `python -I -S supervisor.py` finds it beside itself,
 # ruff: noqa: PTH102, PTH123
 from __future__ import annotations
 
+import _socket
 import ctypes
 import fcntl
+import json
 import os
 import signal
 import stat
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
 
 STAGE = "/run"
 """As root: a folder in a mount namespace of the launcher's own."""
+HELPER_DESCRIPTOR = 200
+"""Where a command with egress finds the socket to its proxy."""
 DISK = "/run/disk"
 """Where the Attempt's own file system is mounted there."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -44,7 +48,27 @@ def open_beneath(directory: int, path: bytes, flags: int) -> int:
     return int(handle)
 
 
-def become_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
+def start_proxy(plan: Plan, directory: str) -> int:
+    """Start the proxy of a command with egress; the end of the socket that the command's helper gets. -1 without one."""
+    egress = plan["sandbox"]["egress"] if plan["sandbox"] else None
+    if not egress:
+        return -1
+    ours, theirs = _socket.socketpair()  # the module `socket` would cost every Attempt 4 ms
+    log = os.open(f"{directory}/egress.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+    # First out of the way of 3 and 4: one of them may be what the other is to become.
+    ends = [fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 20) for handle in (theirs.fileno(), log)]
+    actions += [(os.POSIX_SPAWN_DUP2, handle, number) for handle, number in zip(ends, (3, 4), strict=True)]
+    rules = json.dumps(egress["rules"] | {"parent": os.getpid()})
+    os.posix_spawn(egress["program"][0], [*egress["program"], rules], {"LANG": "C.UTF-8"}, file_actions=actions)
+    for handle in (*ends, log, null):
+        os.close(handle)
+    theirs.close()
+    return ours.detach()
+
+
+def become_child(plan: Plan, parent: int, pipes: tuple[int, int, int], proxy: int) -> None:
     """In the forked child: limits, descriptors, uid, exec. Never returns."""
     output, status, trouble = pipes
     stage = "start"
@@ -63,6 +87,8 @@ def become_child(plan: Plan, parent: int, pipes: tuple[int, int, int]) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
         stage = "uid"
+        if proxy >= 0:
+            os.dup2(proxy, HELPER_DESCRIPTOR)
         _drop(plan, parent)
         stage = "root"
         if plan["sandbox"] is not None and 0 in (*os.getresuid(), *os.getresgid()):

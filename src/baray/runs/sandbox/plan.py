@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import platform
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from baray.runs.sandbox import egress
+from baray.runs.sandbox.egress import HELPER, PORT
 from baray.runs.sandbox.filter import filter_path
+from baray.runs.sandbox.launch import HELPER_DESCRIPTOR
 
 _DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # the second is where numerical libraries are found on Debian
 _TMP_BYTES = 64 * 2**20
 _MAX_SHARED_BYTES = 2**30
+EGRESS_BYTES = 10 * 2**30
+"""That one Attempt may exchange with all its targets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +79,14 @@ class Command:
     """Variables declared for it; nothing else is inherited."""
     bwrap: str
     """Path of the bwrap program."""
+    egress: tuple[str, ...] = ()
+    """Targets (`host:port`) that it may reach, through a proxy."""
+    egress_owner: int | None = None
+    """The uid of the proxy where the launcher is root."""
+    interpreter: str = ""
+    """Path of a Python inside; needed for egress."""
+    devices: tuple[str, ...] = ()
+    """Device nodes that the Lease gives to it: those of its GPUs."""
     image: str = ""
     """File with an ext4 file system for what it writes, as large as its disk limit; empty: the supervisor watches."""
 
@@ -111,6 +125,9 @@ def trusted_plan(base: dict[str, Any], argv: list[str], environment: dict[str, s
 def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict[str, Any]:
     """The plan of a tenant's command in the sandbox."""
     inside = {"PATH": "/env/bin:/usr/bin:/bin", "HOME": "/job", "LANG": "C.UTF-8", "USER": "job", "LOGNAME": "job"}
+    if command.egress:
+        proxy = f"http://127.0.0.1:{PORT}"
+        inside |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)
     inside |= {"OMP_NUM_THREADS": str(limits.cpus), "BARAY_IN": "/in", "BARAY_OUT": "/out"} | command.environment
     shared = min(limits.memory_bytes // 2, _MAX_SHARED_BYTES)
     head = [command.bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
@@ -122,17 +139,19 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
         head += ["--ro-bind-try", path, path]
     middle = ["--proc", "/proc", "--dev", "/dev", "--size", str(_TMP_BYTES), "--tmpfs", "/tmp"]  # noqa: S108 - inside
     middle += ["--size", str(shared), "--tmpfs", "/dev/shm"]  # noqa: S108 - inside
-    # Without a size of its own, and in no count of a process's memory: nothing may be kept between the device nodes.
-    middle += ["--remount-ro", "/dev"]
     middle += ["--perms", "0700", "--dir", "/run", "--chdir", "/job", "--remount-ro", "/"]
     # Set inside the new user namespace these count for this sandbox alone; set before it they would count all of the uid.
     rlimits = ["/usr/bin/prlimit", "--core=0", "--nofile=4096"]
     rlimits += [f"--nproc={limits.processes}", f"--fsize={limits.file_bytes}", "--"]
+    for device in command.devices:
+        middle += ["--dev-bind", device, device]
+    # Without a size of its own, and in no count of a process's memory: nothing may be kept between the device nodes.
+    middle += ["--remount-ro", "/dev"]
     if command.image:
         base = {**base, "limits": {**base["limits"], "disk_folders": []}}
     return {
         **base,
-        "argv": [*rlimits, *command.argv],
+        "argv": [*rlimits, *_by_helper(command), *command.argv],
         "env": {"PATH": "/usr/bin:/bin"},
         "sandbox": {
             "head": head,
@@ -142,9 +161,22 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
             ],
             "middle": middle,
             "image": command.image,
+            "egress": _egress(command),
             "seccomp": str(filter_path(platform.machine())),
         },
     }
+
+
+def _by_helper(command: Command) -> list[str]:
+    """The words before a command with egress: the helper that makes its way out and then becomes the command."""
+    return [command.interpreter, "-I", "-S", "-c", HELPER, str(HELPER_DESCRIPTOR)] if command.egress else []
+
+
+def _egress(command: Command) -> dict[str, Any] | None:
+    if not command.egress:
+        return None
+    rules = {"allow": list(command.egress), "bytes": EGRESS_BYTES, "loopback": False, "uid": command.egress_owner}
+    return {"program": [sys.executable, "-I", "-S", egress.__file__], "rules": rules}
 
 
 def _system_folders() -> list[str]:

@@ -23,6 +23,7 @@ from baray.runs.sandbox.cgroups import Cgroups, find_cgroups, make_group
 from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan
 
 FIRST_SLOT_UID = 61000
+FIRST_PROXY_UID = 62000
 SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 _PROBES = Path(__file__).with_name("probes.py")
 PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
@@ -142,6 +143,11 @@ def slot_owner(slot: int) -> Owner:
     if os.geteuid() != 0:
         return Owner()
     return Owner(uid=FIRST_SLOT_UID + slot, gid=FIRST_SLOT_UID + slot)
+
+
+def proxy_uid(slot: int) -> int | None:
+    """The uid of a slot's proxy where root starts it: neither the command's nor the home's."""
+    return FIRST_PROXY_UID + slot if os.geteuid() == 0 else None
 
 
 def environment_bind(base: Path = Path(sys.base_prefix)) -> tuple[tuple[Bind, ...], str]:

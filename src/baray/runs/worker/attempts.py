@@ -30,6 +30,7 @@ from baray.runs.sandbox import (
     find_bwrap,
     group_members,
     make_group,
+    proxy_uid,
     sandbox_plan,
     slot_owner,
     supervisor_plan,
@@ -37,6 +38,7 @@ from baray.runs.sandbox import (
 )
 from baray.runs.sandbox.disk import make_image, why_no_images
 from baray.runs.sandbox.launch import DISK
+from baray.runs.sandbox.tries import read_egress
 from baray.runs.supervisor import boot_id, process_start
 
 _LOG = logging.getLogger("baray.worker")
@@ -85,6 +87,10 @@ class Held:
     def result(self) -> dict[str, Any]:
         """What the handler (or the taking of outputs) left; empty if nothing."""
         return _read_json(self.folder / "result.json")
+
+    def egress(self) -> tuple[dict[str, Any], ...]:
+        """What the Attempt tried to reach, added up by target and decision."""
+        return read_egress(self.folder / "egress.jsonl")
 
     def progress(self) -> dict[str, Any] | None:
         """How far the handler is."""
@@ -204,7 +210,7 @@ class Machine:
     def _command(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
         bwrap = find_bwrap()
         _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs)
-        environment, _ = environment_bind()
+        environment, program = environment_bind()
         image = held.folder / IMAGE
         if not self.why_no_images:
             make_image(image, self.journal, limits.disk_bytes)
@@ -221,6 +227,10 @@ class Machine:
             binds=binds,
             environment=told,
             bwrap=bwrap,
+            egress=tuple(grant.spec["sandbox"].get("egress", ())),
+            egress_owner=proxy_uid(held.slot),
+            interpreter=program,
+            devices=grant.devices,
             image="" if self.why_no_images else str(image),
         )
         return sandbox_plan(base, command, limits)

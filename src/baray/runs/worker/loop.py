@@ -305,6 +305,7 @@ def _result(
         error=error,
         outputs=tuple(outputs),
         progress=held.progress(),
+        egress=held.egress(),
     )
 
 

@@ -1,0 +1,36 @@
+"""What an Attempt tried to reach, read from its proxy's lines."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+MOST_TARGETS = 100
+_OTHERS = "others"
+
+
+def read_egress(path: Path) -> tuple[dict[str, Any], ...]:
+    """Tries added up by target, decision and reason; past `MOST_TARGETS` they are added up as "others"."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for line in _lines(path):
+        key = (str(line["target"]), str(line["decision"]), str(line["reason"]))
+        if line["decision"] == "ended":
+            key = (key[0], "allowed", "")
+        if key not in found and len(found) >= MOST_TARGETS:
+            key = (_OTHERS, key[1], "")
+        one = found.setdefault(
+            key, {"target": key[0], "decision": key[1], "reason": key[2], "count": 0, "sent": 0, "received": 0}
+        )
+        one["count"] += line["decision"] != "ended"
+        one["sent"] += line.get("sent", 0)
+        one["received"] += line.get("received", 0)
+    return tuple(found.values())
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]

@@ -1,0 +1,188 @@
+"""The one way out of a sandbox: what is on its list, by name, on the public internet, and nothing else."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from baray.runs import sandbox, supervisor
+from baray.runs.sandbox.egress import Proxy
+from baray.runs.sandbox.tries import MOST_TARGETS, read_egress
+
+ASK = """
+import os, socket, sys
+host, port = os.environ['HTTPS_PROXY'].removeprefix('http://').split(':')
+for request in sys.argv[1:]:
+    with socket.create_connection((host, int(port)), 5) as end:
+        end.sendall(request.encode().decode('unicode_escape').encode() + b'\\r\\n\\r\\n')
+        head = end.recv(1000)
+        print(head.split(b'\\r\\n')[0].decode(), flush=True)
+        if b' 200 ' in head:
+            end.sendall(b'question')
+            end.shutdown(socket.SHUT_WR)
+            answer = b''
+            while piece := end.recv(65536): answer += piece
+            print(len(answer), answer[:20].decode(), flush=True)
+"""
+
+
+@pytest.fixture
+def server():
+    """A server on this machine; its port, and what it was told."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        heard = []
+
+        def answer():
+            while True:
+                try:
+                    end, _ = listener.accept()
+                except OSError:
+                    return
+                with end:
+                    heard.append(end.recv(1000))
+                    end.sendall(b"answer" + b"x" * 100_000)
+
+        threading.Thread(target=answer, daemon=True).start()
+        yield listener.getsockname()[1], heard
+
+
+def run(folder, requests, allow, *, slot=94, **rules):
+    """Run the asking program in a sandbox with egress; (its lines, the tries)."""
+    owner = sandbox.slot_owner(slot)
+    (folder / "work").mkdir()
+    (folder / "out").mkdir()
+    if owner.uid is not None:
+        os.chown(folder / "work", owner.uid, owner.gid)
+    limits = sandbox.Limits(time_seconds=20)
+    base = sandbox.supervisor_plan(
+        attempt_dir=folder, log=folder / "log.txt", number=1, limits=limits, owner=owner, cgroups=[]
+    )
+    environment, program = sandbox.environment_bind()
+    command = sandbox.Command(
+        argv=(program, "-I", "-S", "-c", ASK, *requests),
+        binds=(*environment, sandbox.Bind(under=folder, path="work", to="/job", write=True)),
+        environment={},
+        bwrap=sandbox.find_bwrap(),
+        egress=allow,
+        egress_owner=sandbox.proxy_uid(slot),
+        interpreter=program,
+    )
+    plan = sandbox.sandbox_plan(base, command, limits)
+    plan["sandbox"]["egress"]["rules"] |= rules
+    (folder / "supervisor.json").write_text(json.dumps(plan))
+    subprocess.run([sys.executable, "-I", "-S", supervisor.__file__, str(folder)], check=True, timeout=60)
+    return (folder / "log.txt").read_text().splitlines(), read_egress(folder / "egress.jsonl")
+
+
+def test_a_target_on_the_list_is_reached_and_told(tmp_path, need, server):
+    need("bwrap")
+    port, heard = server
+    lines, tries = run(tmp_path, [f"CONNECT localhost:{port} HTTP/1.1"], (f"localhost:{port}",), loopback=True)
+    assert lines == ["HTTP/1.1 200 Connection established", "100006 answerxxxxxxxxxxxxxx"]
+    assert heard == [b"question"]
+    assert tries == (
+        {"target": f"localhost:{port}", "decision": "allowed", "reason": "", "count": 1, "sent": 8, "received": 100006},
+    )
+
+
+def test_everything_else_is_refused_and_told(tmp_path, need, server):
+    need("bwrap")
+    port, heard = server
+    requests = [
+        f"CONNECT 127.0.0.1:{port} HTTP/1.1",
+        f"CONNECT 2130706433:{port} HTTP/1.1",
+        f"CONNECT [::1]:{port} HTTP/1.1",
+        f"CONNECT 0x7f.1:{port} HTTP/1.1",
+        f"CONNECT localhost:{port + 1} HTTP/1.1",
+        f"CONNECT localhost:{port} HTTP/1.1",  # on the list, and on this machine
+        f"GET http://localhost:{port}/ HTTP/1.1",
+        "CONNECT localhost HTTP/1.1",
+        "nonsense",
+        f"CONNECT localhost:{port} HTTP/1.1\\r\\nHost: other",
+    ]
+    allow = tuple(f"{host}:{port}" for host in ("localhost", "127.0.0.1", "2130706433"))
+    lines, tries = run(tmp_path, requests, allow)
+    assert lines == ["HTTP/1.1 403 Forbidden"] * len(requests)
+    assert heard == []
+    assert sum(one["count"] for one in tries) == len(requests)
+    assert {one["decision"] for one in tries} == {"denied"}
+    assert any("not on the public internet" in one["reason"] for one in tries)
+
+
+def test_bytes_end(tmp_path, need, server):
+    need("bwrap")
+    port, _ = server
+    ask = f"CONNECT localhost:{port} HTTP/1.1"
+    lines, tries = run(tmp_path, [ask, ask], (f"localhost:{port}",), loopback=True, bytes=1000)
+    assert lines[1].startswith("992 answer")
+    assert lines[2] == "HTTP/1.1 403 Forbidden"
+    assert tries[0]["sent"] + tries[0]["received"] == 1000
+    assert "used up" in tries[1]["reason"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.1.2.3",
+        "172.16.0.1",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",
+        "224.0.0.251",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1%eth0",
+        "fc00::1",
+        "fd00:ec2::254",
+        "::ffff:127.0.0.1",
+        "::ffff:8.8.8.8",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "2001:0:7f00:1::",
+        "ff02::1",
+    ],
+)
+def test_a_name_of_a_private_address_is_refused(monkeypatch, address):
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(2, 1, 6, "", (address, 0))])
+    problem, chosen = Proxy({"allow": ["a.example:443"], "bytes": 1, "loopback": False}, -1).decide("a.example:443")
+    assert "not on the public internet" in problem
+    assert chosen == ""
+
+
+def test_one_private_address_among_public_ones_is_enough_to_refuse(monkeypatch):
+    found = [(2, 1, 6, "", ("93.184.216.34", 0)), (2, 1, 6, "", ("10.0.0.1", 0))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    proxy = Proxy({"allow": ["a.example:443"], "bytes": 1, "loopback": False}, -1)
+    assert "10.0.0.1" in proxy.decide("a.example:443")[0]
+    found.pop()
+    assert proxy.decide("a.example:443") == ("", "93.184.216.34")
+
+
+def test_the_proxy_ends_with_the_command(tmp_path, need, server):
+    need("bwrap")
+    run(tmp_path, [], (f"localhost:{server[0]}",))
+    mark = f"localhost:{server[0]}".encode()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            assert b"egress.py\0" not in entry.read_bytes() or mark not in entry.read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+
+
+def test_tries_of_many_targets_are_added_up(tmp_path):
+    lines = [{"target": f"h{n}:1", "decision": "denied", "reason": "r"} for n in range(MOST_TARGETS + 50)]
+    (tmp_path / "egress.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"target": "cut')
+    tries = read_egress(tmp_path / "egress.jsonl")
+    assert len(tries) == MOST_TARGETS + 1
+    assert tries[-1]["target"] == "others"
+    assert sum(one["count"] for one in tries) == MOST_TARGETS + 50
