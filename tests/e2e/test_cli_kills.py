@@ -48,7 +48,9 @@ def test_a_demo_survives_kills_at_random_instants(number, home, digests):
     demo = home.start("demo", "--size", "tiny", "--json")
     wait_for(lambda: (home.path / "endpoint.json").exists() or demo.poll() is not None)
     victim = VICTIMS[number % len(VICTIMS)]
-    kill_during(demo, home, victim, most=chance.randint(1, 6), pause=lambda: chance.uniform(0.0, 1.2))
+    # A Run that is lost six times over fails, as it should: a supervisor is killed less often than that.
+    most = chance.randint(1, 3 if victim == "supervisor" else 6)
+    kill_during(demo, home, victim, most=most, pause=lambda: chance.uniform(0.0, 1.2))
     check(home, demo, digests)
 
 

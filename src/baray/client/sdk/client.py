@@ -40,7 +40,9 @@ class Client:
         self._timing = timing or Timing()
         self._project = project
         self._patience_seconds = patience_seconds
-        self._http = Http(find, timing=self._timing, patience_seconds=patience_seconds, language=language)
+        self._http = Http(
+            find, timing=self._timing, patience_seconds=patience_seconds, language=language, known=callable(server)
+        )
 
     def __enter__(self) -> Self:
         """Use as a context manager to close the connection at the end."""

@@ -106,8 +106,12 @@ class Http:
         patience_seconds: float = 10.0,
         timeout_seconds: float = 120.0,
         language: str = "en",
+        known: bool = False,
     ) -> None:
-        """Ask `find` for the address, again after each failure; give up `patience_seconds` after the first one."""
+        """Ask `find` for the address, again after each failure; give up `patience_seconds` after the first one.
+
+        `known`: whoever finds the address has seen a server answer there, so silence means that it is restarting.
+        """
         self._find = find
         self._timing = timing
         self._patience_seconds = patience_seconds
@@ -115,7 +119,7 @@ class Http:
         self._language = language
         self._endpoint: Endpoint | None = None
         self._connection: http.client.HTTPConnection | None = None
-        self._answered = False
+        self._answered = known
 
     @property
     def endpoint(self) -> Endpoint:
