@@ -7,7 +7,7 @@ Does not own: how they are made (`data`, `train`), who may see them (`access`), 
 from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
 from baray.catalog.provenance import PROVENANCE_FILE, Making, attest, licences, provenance
-from baray.catalog.records import add_edges, all_versions, by_id, known_digests, newest
+from baray.catalog.records import add_edges, all_versions, by_id, holdings, known_digests, newest
 from baray.catalog.versions import (
     Publication,
     SourceRequest,
@@ -35,6 +35,7 @@ __all__ = [
     "attest",
     "by_id",
     "check_signature",
+    "holdings",
     "known_digests",
     "licences",
     "lineage",

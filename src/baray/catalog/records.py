@@ -271,3 +271,14 @@ def known_digests(tx: Tx, project_id: str, digests: list[str], readable: Callabl
         )
         known.update(str(row.digest) for row in tx.execute(statement) if readable(_label_of(row)))
     return known
+
+
+def holdings(tx: Tx) -> list[tuple[str, str, int, int]]:
+    """(label, kind, versions, bytes) of all projects. A file that two versions share counts in both."""
+    kind = func.coalesce(thing.c.kind, "source").label("kind")
+    statement = (
+        select(version.c.label, kind, _RAISED, func.count().label("number"), func.sum(version.c.bytes).label("total"))
+        .outerjoin(thing, thing.c.id == version.c.thing_id)
+        .group_by(version.c.label, "kind", "raised")
+    )
+    return [(_label_of(row), row.kind, int(row.number), int(row.total)) for row in tx.execute(statement)]

@@ -28,6 +28,7 @@ GROUPS: dict[str, str] = {
     "ledger": "The record of everything that happened, and its proofs.",
     "ledger witness": "Outside holders of the ledger's signed head.",
     "label": "How sensitive a thing is.",
+    "report": "Sheets for the people who answer for a home.",
     "project": "Boundaries of ownership.",
     "project member": "Who may do what in a project.",
     "user": "People and service accounts.",
@@ -94,6 +95,10 @@ COMMANDS: dict[str, Command] = {
     "ledger export": Command("commands.ledger:EXPORT", "Write the whole ledger to one file, for an auditor."),
     "ledger prove": Command("commands.ledger:PROVE", "Write a proof bundle of one entry or thing."),
     "label show": Command("commands.things:SHOW_LABEL", "Show the label of a thing."),
+    "report sovereignty": Command(
+        "commands.report:SOVEREIGNTY", "Where our data is, who read it, what left: one page."
+    ),
+    "report reviewed": Command("commands.report:REVIEWED", "Say that you looked at the exports up to an entry."),
     "project create": Command("commands.people:PROJECT_CREATE", "Create a project."),
     "project list": Command("commands.people:PROJECT_LIST", "List projects."),
     "project show": Command("commands.people:PROJECT_SHOW", "Show a project and its members."),
@@ -137,6 +142,8 @@ PEOPLES_WORDS: dict[str, str] = {
     "finetune": "train",
     "audit": "ledger",
     "log": "ledger show",
+    "sovereignty": "report sovereignty",
+    "compliance": "report sovereignty",
     "verify": "ledger verify",
     "permission": "label",
     "acl": "label",

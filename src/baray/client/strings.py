@@ -106,6 +106,8 @@ KHMER: dict[str, str] = {
     "Tokens for people and scripts.": "និមិត្តសញ្ញាសម្ងាត់សម្រាប់មនុស្ស និងកម្មវិធី។",
     "The record of everything that happened, and its proofs.": "បញ្ជីកំណត់ត្រានៃអ្វីៗទាំងអស់ និងភស្តុតាង។",
     "How sensitive a thing is.": "កម្រិតសម្ងាត់។",
+    "Sheets for the people who answer for a home.": "របាយការណ៍សម្រាប់អ្នកទទួលខុសត្រូវ។",
+    "Where our data is, who read it, what left: one page.": "ទិន្នន័យនៅទីណា អ្នកណាអាន អ្វីចេញទៅក្រៅ៖ មួយទំព័រ។",
     "Boundaries of ownership.": "គម្រោង៖ ព្រំដែននៃកម្មសិទ្ធិ។",
     "People and service accounts.": "មនុស្ស និងគណនីកម្មវិធី។",
     "Register files or folders as a version of a Source.": "ចុះបញ្ជីឯកសារ ឬថត ជាជំនាន់នៃប្រភព។",

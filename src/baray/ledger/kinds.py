@@ -31,6 +31,7 @@ KINDS: dict[str, str] = {
     "version.published": "A Run's output became a version: its identity, manifest and label.",
     "version.deleted": "A version was deleted; its entry of publication stays.",
     "export.done": "Data left the platform through an export or a download.",
+    "export.reviewed": "An auditor has looked at the exports up to an entry; the facts name it.",
     "run.submitted": "A Run was accepted; the digest is that of its frozen spec.",
     "run.started": "An Attempt of a Run was started by a worker.",
     "run.succeeded": "A Run ended well; its outputs were published in the same transaction, and its provenance was signed.",

@@ -141,6 +141,16 @@ class Ledger:
         """Up to `limit` entries with an index below `before`, newest first."""
         return [decode_entry(index, data) for index, data in records.newest_entries(tx, before, limit)]
 
+    def since(self, tx: Tx, time: float, kinds: tuple[str, ...]) -> list[Entry]:
+        """Entries of `kinds` from `time` on (seconds since 1970), in order. Times never run backwards: found by halving."""
+        low, high = 0, records.size(tx)
+        while low < high:
+            middle = (low + high) // 2
+            found = decode_entry(*records.entries(tx, middle - 1, 1)[0])
+            low, high = (middle + 1, high) if found.time < time else (low, middle)
+        entries = [decode_entry(index, data) for index, data in records.of_kinds(tx, low, kinds)]
+        return [entry for entry in entries if entry.kind in kinds]
+
     def inclusion(self, tx: Tx, index: int, size: int) -> list[bytes]:
         """Proof that entry `index` is among the first `size`."""
         if not 0 <= index < size <= records.size(tx):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from baray.ledger.tree import Read, hash_leaves
@@ -36,6 +37,17 @@ def entry(tx: Tx, index: int) -> bytes | None:
     """The bytes of one entry."""
     found = tx.hot("SELECT data FROM entry WHERE idx = ?", (index,)).scalar()
     return None if found is None else bytes(found)
+
+
+def of_kinds(tx: Tx, first: int, kinds: tuple[str, ...]) -> list[tuple[int, bytes]]:
+    """Entries from index `first` whose bytes name one of `kinds`, in order. Reads every entry from there on."""
+    words = json.dumps([f'"kind":"{kind}"' for kind in kinds])
+    found = tx.hot(
+        "SELECT idx, data FROM entry WHERE idx >= ? AND EXISTS "
+        "(SELECT 1 FROM json_each(?) WHERE instr(data, CAST(value AS BLOB)) > 0) ORDER BY idx",
+        (first, words),
+    )
+    return [(row.idx, row.data) for row in found]
 
 
 def indices_with(tx: Tx, words: tuple[str, ...]) -> list[int]:

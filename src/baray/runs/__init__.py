@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from baray.runs.context import AttemptContext, Input, InputFile
     from baray.runs.leases import apply, lease, renew, sweep
     from baray.runs.queue import RunRequest, cancel, retry, submit, why
-    from baray.runs.records import STATES, Run, active, counts, get_run, list_runs
+    from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
     from baray.runs.server import Bell, handle_worker
 
@@ -36,6 +36,7 @@ __all__ = [
     "counts",
     "get_run",
     "handle_worker",
+    "holdings",
     "lease",
     "list_runs",
     "probe",
@@ -44,12 +45,13 @@ __all__ = [
     "submit",
     "sweep",
     "why",
+    "workers",
 ]
 _PLACES = {
     "context": ("AttemptContext", "Input", "InputFile"),
     "leases": ("apply", "lease", "renew", "sweep"),
     "queue": ("RunRequest", "cancel", "retry", "submit", "why"),
-    "records": ("STATES", "Run", "active", "counts", "get_run", "list_runs"),
+    "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
     "server": ("Bell", "handle_worker"),
 }

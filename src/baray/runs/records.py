@@ -113,6 +113,12 @@ def counts(tx: Tx, project_id: str, readable: Callable[[str], bool] = lambda _la
     return numbers
 
 
+def holdings(tx: Tx) -> list[tuple[str, int]]:
+    """(label, Runs) of all projects: their logs and metrics carry it."""
+    statement = select(run.c.label, func.count().label("number")).group_by(run.c.label)
+    return [(row.label, int(row.number)) for row in tx.execute(statement)]
+
+
 def active(tx: Tx) -> int:
     """Number of Runs that are queued or running, in all projects."""
     return int(tx.execute(select(func.count()).where(run.c.state.in_((QUEUED, RUNNING)))).scalar_one())

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         usage,
     )
     from baray.serve.desk import evaluate
+    from baray.serve.records import holdings
     from baray.serve.services import (
         Service,
         ServiceRequest,
@@ -47,6 +48,7 @@ __all__ = [
     "evaluate",
     "get_answer",
     "get_service",
+    "holdings",
     "ingest",
     "list_answers",
     "list_revisions",
@@ -70,6 +72,7 @@ _MODULES = {
         "usage",
     ),
     "baray.serve.desk": ("evaluate",),
+    "baray.serve.records": ("holdings",),
     "baray.serve.services": (
         "Service",
         "ServiceRequest",

@@ -28,6 +28,8 @@ from baray.store import Tx
 
 MAX_BATCH = 2000  # receipts in one transaction
 MAX_LIST = 500
+READ_LEVEL = 2
+"""From this level up being told something is a read that the ledger tells."""
 MAX_NAMED = 20  # Services that one entry of denials names
 _USAGE_COLUMNS = {"service": "service_id", "key": "key_id", "project": "project_id"}
 
@@ -213,6 +215,16 @@ def _write_answers(tx: Tx, site: Site, new: list[tuple[Receipt, str]]) -> None:
     records.add_usage(tx, [(*key, number, times[key]) for key, number in sorted(counts.items())])
     facts = {"count": len(new), "root": receipts_root(digests)}
     site.ledger.append(tx, "answers.batch", actor="router", subject="answers", facts=facts)
+    _write_reads(tx, site, [receipt for receipt, _ in new])
+
+
+def _write_reads(tx: Tx, site: Site, receipts: list[Receipt]) -> None:
+    """One entry for each asker, Service and label of a batch: who was told something that is restricted or above."""
+    high = [one for one in receipts if parse_label(one.label).level >= READ_LEVEL]
+    counts = Counter((one.actor_id, one.project_id, one.service_id, one.label) for one in high)
+    for (actor_id, project_id, service_id, label), number in sorted(counts.items()):
+        about = {"subject": service_id, "project": project_id, "label": label}
+        site.ledger.append(tx, "access.read", actor=actor_id, **about, facts={"answers": number})
 
 
 def _write_denials(tx: Tx, site: Site, denials: list[Denial]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Row, Select, func, insert, select, update
 
+from baray.access import join, parse_label
 from baray.store import Tx, schema
 
 service, revision, answer, usage, version = (
@@ -161,3 +162,29 @@ def usage_by(tx: Tx, project_id: str, column: str, services: Collection[str] | N
     if services is not None:
         statement = statement.where(usage.c.service_id.in_(services))
     return list(tx.execute(statement))
+
+
+# What the version behind a Revision was raised to, label after label.
+_REVISION_RAISED = (
+    select(func.aggregate_strings(schema.raised.c.label, " "))
+    .join(schema.edge, schema.edge.c.parent == schema.raised.c.version_id)
+    .where(schema.edge.c.child == revision.c.id, schema.edge.c.role == "answers-from")
+    .correlate(revision)
+    .scalar_subquery()
+    .label("raised")
+)
+
+
+def holdings(tx: Tx) -> list[tuple[str, str, int]]:
+    """(label, `service` or `answer`, how many) of all projects; stopped Services count, as their files are still there."""
+    of_services = (
+        select(revision.c.label, _REVISION_RAISED, func.count().label("number"))
+        .join(service, service.c.current_revision == revision.c.id)
+        .group_by(revision.c.label, "raised")
+    )
+    of_answers = select(answer.c.label, _RAISED, func.count().label("number")).group_by(answer.c.label, "raised")
+    found = [("service", row) for row in tx.execute(of_services)] + [("answer", row) for row in tx.execute(of_answers)]
+    return [
+        (str(join(parse_label(one) for one in (row.label, *(row.raised or "").split()))), kind, int(row.number))
+        for kind, row in found
+    ]
