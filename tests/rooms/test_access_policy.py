@@ -33,6 +33,10 @@ run.cancel        no     yes    yes     yes   | -       -        | run    -
 service.change    no     yes    yes     yes   | -       -        | run    -
 export            no     yes    yes     yes   | -       -        | read   above-internal
 service.publish   no     no     yes     yes   | -       -        | run    -
+label.lower       no     yes    yes     yes   | -       -        | run    -
+label.raise       no     no     yes     yes   | -       -        | run    -
+label.approve     no     no     yes     yes   | -       -        | admin  always
+project.clear     no     no     no      yes   | -       -        | admin  always
 member.change     no     no     no      yes   | -       -        | admin  always
 actor.invite      no     no     no      yes   | -       -        | admin  always
 impersonate       no     no     no      yes   | -       -        | admin  -

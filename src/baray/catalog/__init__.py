@@ -4,6 +4,19 @@ Owns: Sources, Datasets, Indexes, Models, their versions, files and edges.
 Does not own: how they are made (`data`, `train`), who may see them (`access`), when they are published (`runs.apply`).
 """
 
+from baray.catalog.labels.lowering import (
+    NEEDED,
+    Word,
+    ask_lowering,
+    counting,
+    find_lowering,
+    give_word,
+    set_key,
+    subject_of,
+)
+from baray.catalog.labels.raising import Raise, Reached, impact, inherit_floor, raise_label
+from baray.catalog.labels.records import Approval, Lowering, approvals, live_key, lowerings, raised_versions, raises_of
+from baray.catalog.labels.signing import check_entry, message, statement, statement_digest
 from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
 from baray.catalog.provenance import PROVENANCE_FILE, Making, attest, licences, provenance
@@ -20,29 +33,53 @@ from baray.catalog.versions import (
 )
 
 __all__ = [
+    "NEEDED",
     "PROVENANCE_FILE",
+    "Approval",
     "FileEntry",
     "Lineage",
+    "Lowering",
     "Making",
     "Output",
     "Publication",
+    "Raise",
+    "Reached",
     "SourceFile",
     "SourceRequest",
     "VersionRow",
+    "Word",
     "add_edges",
     "add_source",
     "all_versions",
+    "approvals",
+    "ask_lowering",
     "attest",
     "by_id",
+    "check_entry",
     "check_signature",
+    "counting",
+    "find_lowering",
+    "give_word",
     "holdings",
+    "impact",
+    "inherit_floor",
     "known_digests",
     "licences",
     "lineage",
+    "live_key",
+    "lowerings",
+    "message",
     "newest",
     "provenance",
     "publish",
+    "raise_label",
+    "raised_versions",
+    "raises_of",
     "read_manifest",
     "resolve",
+    "set_key",
+    "statement",
+    "statement_digest",
+    "subject_of",
     "version_files",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -167,7 +167,9 @@ def resolve(tx: Tx, project_id: str, ref: Ref, readable: Callable[[str], bool] =
 def version_files(tx: Tx, site: Site, version: VersionRow) -> list[SourceFile]:
     """The files of a version; those of a made version carry the version's label."""
     if version.kind == "source":
-        return records.source_files(tx, version.id)
+        floor = parse_label(version.floor)
+        files = records.source_files(tx, version.id)
+        return [replace(file, label=str(join([parse_label(file.label), floor]))) for file in files]
     manifest = read_manifest(site, version)
     return [SourceFile(**file, label=version.label) for file in manifest["files"]]
 
@@ -198,7 +200,7 @@ def _insert_source(
     tx: Tx, site: Site, request: SourceRequest, files: list[SourceFile], found: dict[str, Any]
 ) -> tuple[VersionRow, bool]:
     known = records.find(tx, request.project_id, "source", request.name, None)
-    if known is not None and known.digest == found["digest"]:
+    if known is not None and (known.digest, known.own_label) == (found["digest"], found["label"]):
         return known, False
     now = site.clock.now()
     source = {"id": site.ids.new("s"), "project_id": request.project_id, "name": request.name, "created": now}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from baray.access import Label, Site, join, parse_label, project_by_id
+from baray.access import Site, join, parse_label, project_by_id
 from baray.catalog import (
     FileEntry,
     Making,
@@ -21,6 +21,7 @@ from baray.catalog import (
     VersionRow,
     attest,
     by_id,
+    inherit_floor,
     publish,
     read_manifest,
     version_files,
@@ -28,7 +29,7 @@ from baray.catalog import (
 from baray.core import BarayError, Fault
 from baray.runs import records
 from baray.runs.protocol import LEASE_SECONDS, AttemptResult, LeaseAnswer, LeaseGrant, Renewal, RenewAnswer, WorkerOffer
-from baray.runs.queue import end_run, fits
+from baray.runs.queue import end_run, fits, tell_egress
 from baray.runs.records import Run
 from baray.store import Tx
 
@@ -161,9 +162,11 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
     records.add_attempt(tx, values)
     # The intent is committed before the effect: a started process always has an entry.
     facts = {"attempt": attempt_id, "number": row.attempts, "sandbox": f"tier-{offer.tier}" if sandboxed else "trusted"}
-    site.ledger.append(
-        tx, "run.started", actor=row.actor_id, subject=chosen, project=row.project_id, label=row.label, facts=facts
-    )
+    kinds = ["run.started"] + ["sandbox.reduced"] * (sandboxed and offer.tier == "B")
+    for kind in kinds:
+        site.ledger.append(
+            tx, kind, actor=row.actor_id, subject=chosen, project=row.project_id, label=row.label, facts=facts
+        )
     return row, attempt_id, token, cancel
 
 
@@ -205,7 +208,10 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
     run = _close_attempt(tx, site, result, records.SUCCEEDED)
     if run is None:
         return False
-    mounted = _mounted_label(tx, run)
+    inputs = _mounted(tx, run)
+    mounted = join([parse_label(run.label), *(parse_label(version.label) for version in inputs)])
+    # Rows carry the labels they had when they were read; what was raised since is above each of them.
+    since = join(parse_label(version.floor) for version in inputs)
     publications = []
     for output in outputs:
         rows = run.spec["label_rule"] == "rows" and output.labels
@@ -214,7 +220,7 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
             actor_id=run.actor_id,
             run_id=run.id,
             output=output,
-            label=join(parse_label(label) for label in output.labels) if rows else mounted,
+            label=join([since, *(parse_label(label) for label in output.labels)]) if rows else mounted,
             recipe=run.spec["recipe"],
             inputs=tuple(one["digest"] for one in run.spec["inputs"].values()),
         )
@@ -227,7 +233,10 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
         return stated[-1]
 
     told = ("id", "ref", "kind", "digest", "label", "summary")
-    published = [{name: getattr(version, name) for name in told} for version in publish(tx, site, publications, state)]
+    versions = publish(tx, site, publications, state)
+    for version in versions:
+        inherit_floor(tx, site, version, inputs, actor_id=run.actor_id)
+    published = [{name: getattr(version, name) for name in told} for version in versions]
     values = {"outputs": records.to_json(published), "error": None, "progress": _progress(result)}
     facts = {"provenance": stated[-1]}
     end_run(tx, site, run, records.SUCCEEDED, values, actor_id=run.actor_id, facts=facts)
@@ -291,17 +300,16 @@ def _close_attempt(tx: Tx, site: Site, result: AttemptResult, state: str) -> Run
     values = {"state": state, "ended": site.clock.now(), "exit_code": result.exit_code, "reason": result.reason}
     if not records.end_attempt(tx, result.attempt_id, result.lease_token, values):
         return None
-    return records.get_run(tx, row.id)
+    run = records.get_run(tx, row.id)
+    if run is not None:
+        tell_egress(tx, site, run, result.attempt_id, result.egress)
+    return run
 
 
-def _mounted_label(tx: Tx, run: Run) -> Label:
-    """The join of everything mounted, as it stands now; at least what the spec froze."""
-    labels = [parse_label(run.label)]
-    for one in run.spec["inputs"].values():
-        version = by_id(tx, one["version"])
-        if version is not None:
-            labels.append(parse_label(version.label))
-    return join(labels)
+def _mounted(tx: Tx, run: Run) -> list[VersionRow]:
+    """Everything mounted, with its labels as they stand now."""
+    found = [by_id(tx, one["version"]) for one in run.spec["inputs"].values()]
+    return [version for version in found if version is not None]
 
 
 def _progress(result: AttemptResult) -> str | None:
@@ -317,4 +325,5 @@ def _failed(result: AttemptResult, outcome: str, error: Mapping[str, Any]) -> At
         exit_code=result.exit_code,
         reason=result.reason,
         error=error,
+        egress=result.egress,
     )
