@@ -180,13 +180,13 @@ def letters(count: int = 60) -> bytes:
     return out.getvalue().encode()
 
 
-def furnish(world: World, project: str) -> None:
+def furnish(world: World, project: str, label: str = "internal") -> None:
     """Make one thing of every kind in `project`; names differ between projects, as ids do."""
     world.api("POST", "projects", {"name": project})
     name, at = f"papers-{project}", f"?project={project}"
     fact = f"The office of {project} is open from seven to eleven in the morning. It is closed on Sunday.\n".encode()
-    source = world.source(project, name, {"hours.txt": fact, "more.txt": fact + b"Bring a pen."}, "internal")
-    letter = world.source(project, f"letters-{project}", {"letters.csv": letters()}, "internal")
+    source = world.source(project, name, {"hours.txt": fact, "more.txt": fact + b"Bring a pen."}, label)
+    letter = world.source(project, f"letters-{project}", {"letters.csv": letters()}, label)
     dataset = world.api("POST", f"datasets{at}", {"name": name, "source": source["ref"]})
     training = {"name": f"model-{project}", "recipe": "text-classifier", "source": letter["ref"]}
     model = world.api("POST", f"models{at}", training)
@@ -378,3 +378,40 @@ def _filled(value: Any, words: dict[str, str]) -> Any:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
+
+
+@dataclass(frozen=True)
+class Named:
+    """A request that names one thing which its sender may not know of, and the same request naming nothing."""
+
+    route: str
+    word: str
+    project: str
+    """Where the sender asks."""
+    hidden: str
+    missing: str
+
+    def pair(self, world: World) -> tuple[Request, Request]:
+        own, count = world.made[self.project], world.count
+        hidden = request_of(world, self.route, own | {self.word: self.hidden}, self.project)
+        world.count = count  # the same fresh names in both
+        return hidden, request_of(world, self.route, own | {self.word: self.missing}, self.project)
+
+    def same(self, hidden: Reply, nothing: Reply) -> bool:
+        """Whether both say the same, but for the name that the sender wrote."""
+        said = hidden.text
+        for name, other in ((self.hidden, self.missing), (quote(self.hidden), quote(self.missing))):
+            said = said.replace(name, other)
+        return (hidden.status, said) == (nothing.status, nothing.text)
+
+
+def named(world: World, project: str, things: dict[str, str]) -> list[Named]:
+    """Every place of every route where one of `things` can be named by somebody in `project`."""
+    found = []
+    for route in routes():
+        for word, nothing in missing(things).items():
+            one = Named(route, word, project, things[word], nothing)
+            hidden, none = one.pair(world)
+            if things[word] != world.made[project][word] and (hidden.path, hidden.body) != (none.path, none.body):
+                found.append(one)
+    return found

@@ -202,7 +202,7 @@ def test_a_denial_is_an_entry_and_the_action_is_gone(site, main_project):
     assert entry == {
         "kind": "access.denied",
         "actor": "u_1",
-        "subject": "actor:sok",
+        "subject": "actor:unnamed",
         "project": main_project,
         "decision": "refuse",
         "facts": {"action": "actor.change", "rule": "site-role"},
@@ -213,8 +213,9 @@ def test_a_denial_is_an_entry_and_the_action_is_gone(site, main_project):
 @pytest.mark.parametrize(
     ("ref", "subject_told"),
     [
-        ("dataset:letters@v3", "dataset:letters@v3"),
-        ("ministry/dataset:letters", "ministry/dataset:letters"),
+        ("dataset:letters@v3", "dataset:unnamed"),
+        ("run:r_01jzk3v8m0abcdefghjkmnpqrs", "run:r_01jzk3v8m0abcdefghjkmnpqrs"),
+        ("ministry/dataset:letters", "dataset:unnamed"),
         ("dataset:Sok Sophea's file", "dataset:unnamed"),
         ("actor:សុខ សុភា", "actor:unnamed"),
         ("source:" + "a" * 300, "source:unnamed"),

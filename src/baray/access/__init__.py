@@ -16,6 +16,7 @@ from baray.access.identity import (
     require,
     set_member,
     set_site_role,
+    subject_token,
 )
 from baray.access.labels import INTERNAL, LEVELS, PUBLIC, TOP, Label, cleared, flows, join, parse_label
 from baray.access.policy import (
@@ -135,6 +136,7 @@ __all__ = [
     "scope_missing",
     "set_member",
     "set_site_role",
+    "subject_token",
     "tokens_of",
     "touch_token",
     "well_formed",

@@ -8,7 +8,7 @@ from baray.access import records
 from baray.access.labels import INTERNAL, TOP, Label, parse_label
 from baray.access.policy import ROLES, SITE_ROLES, Actor, Subject, decide, refusal
 from baray.access.site import Site
-from baray.core import REF_KINDS, NotFound, Refused, check_name, parse_ref
+from baray.core import REF_KINDS, NotFound, Refused, check_name, made_at
 from baray.store import Tx
 
 RESERVED = frozenset({"public", "project"})
@@ -111,7 +111,7 @@ def require(_tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) ->
             tx,
             "access.denied",
             actor=actor.id,
-            subject=_subject_token(subject.ref),
+            subject=subject.id or subject_token(subject.ref),
             project=subject.project,
             decision="refuse",
             facts=facts,
@@ -132,10 +132,12 @@ def _keep_an_operator(tx: Tx, row: Any) -> None:  # noqa: ANN401 - a row
         )
 
 
-def _subject_token(ref: str) -> str:
-    """A ref as it may stand in an entry; what a caller made up is only named by its kind."""
-    try:
-        return str(parse_ref(ref))
-    except Refused:
-        kind = ref.partition(":")[0]
-        return f"{kind}:unnamed" if kind in REF_KINDS else "unnamed"
+def subject_token(ref: str) -> str:
+    """A ref as it may stand in an entry: an id stays, a name is told by its kind alone.
+
+    A name can be as secret as what it names, and auditors read the ledger whatever their clearance.
+    """
+    kind, _, name = ref.rpartition("/")[2].partition(":")
+    if kind not in REF_KINDS:
+        return "unnamed"
+    return f"{kind}:{name}" if made_at(name) is not None else f"{kind}:unnamed"

@@ -103,11 +103,13 @@ class Subject:
     """What an action is about."""
 
     ref: str
-    """A ref, for the message and the ledger."""
+    """A ref, for the message."""
     project: str
     """Id of the project that owns it."""
     label: Label
     """Its label."""
+    id: str = ""
+    """Its id where it has one, for the ledger: names never stand there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -24,6 +24,7 @@ from baray.access import (
     project_named,
     require,
     scope_missing,
+    subject_token,
     touch_token,
 )
 from baray.core import BarayError, Fault, NotFound, Refused
@@ -51,7 +52,7 @@ class Caller:
     label: str
     """The project's default label."""
     reads: dict[str, str] = field(default_factory=dict)
-    """Ref -> label of what this request read at level restricted or above: entries before the answer leaves."""
+    """Id -> label of what this request read at level restricted or above: entries before the answer leaves."""
 
 
 def house_of(request: Request) -> House:
@@ -112,12 +113,14 @@ async def look_again(request: Request, who: Caller) -> Caller:
     return await anyio.to_thread.run_sync(caller, request, who.project)
 
 
-def allow(tx: Tx, site: Site, who: Caller, action: str, ref: str, label: str | None = None) -> None:
-    """Require `action` on `ref`, labelled `label` (default: nothing above public)."""
-    subject = Subject(ref=ref, project=who.project_id, label=parse_label(label or "public"))
+def allow(
+    tx: Tx, site: Site, who: Caller, action: str, ref: str, label: str | None = None, *, subject_id: str = ""
+) -> None:
+    """Require `action` on `ref`, labelled `label` (default: nothing above public); its id stands in the ledger."""
+    subject = Subject(ref=ref, project=who.project_id, label=parse_label(label or "public"), id=subject_id)
     require(tx, site, who.actor, action, subject)
     if action == "read" and subject.label.level >= READ_LEVEL:
-        who.reads[ref] = str(subject.label)
+        who.reads[subject_id or subject_token(ref)] = str(subject.label)
 
 
 def problem(error: BarayError) -> JSONResponse:
@@ -178,8 +181,10 @@ async def _tell_reads(request: Request) -> None:
     site = site_of(request)
 
     def tell(tx: Tx) -> None:
-        for ref, label in sorted(who.reads.items()):
-            site.ledger.append(tx, "access.read", actor=who.actor.id, subject=ref, project=who.project_id, label=label)
+        for subject, label in sorted(who.reads.items()):
+            site.ledger.append(
+                tx, "access.read", actor=who.actor.id, subject=subject, project=who.project_id, label=label
+            )
 
     await anyio.to_thread.run_sync(site.store.write, tell)
 

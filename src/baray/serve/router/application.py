@@ -122,7 +122,7 @@ class Application:
         raise NotFound("page", path, fix="A desk's page is /desk/NAME.")
 
     async def _health(self, request: Request, _rest: str) -> Response:
-        """The state in one word; for owners and control also what is wrong: names of hidden Services are in it."""
+        """The state in one word; for control also what is wrong: names of hidden Services are in it."""
         snapshot = await self._follower.newest()
         problems = dict(self._follower.problems())
         if self._house.spool.problem:

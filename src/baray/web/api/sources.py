@@ -50,7 +50,7 @@ def find_version(
         raise NotFound(ref.kind, str(ref))
     ref = replace(ref, project=None)
     version = resolve(tx, who.project_id, ref, partial(may_read, who.actor))
-    allow(tx, site_of(request), who, action, str(ref), version.label)
+    allow(tx, site_of(request), who, action, str(ref), version.label, subject_id=version.id)
     return version
 
 
