@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TextIO
 
+from baray.client.problems import in_khmer
 from baray.client.strings import translate
 from baray.core import BarayError, Clock
 
@@ -63,9 +64,13 @@ class Screen:
         """What happened, then how to mend it, on stderr; with --json also a document on stdout."""
         heading = self.tr(f"error.{error.code}")
         heading = self.tr("Error") if heading.startswith("error.") else heading
-        print(f"{self.style(heading, 'bold', 'red')}: {clean(error.message)} [{error.code}]", file=self.err)
-        if error.fix:
-            print(f"  {self.tr('To mend it')}: {clean(error.fix)}", file=self.err, flush=True)
+        khmer = in_khmer(error) if self.language == "km" else None
+        says, fix = khmer or (error.message, error.fix)
+        print(f"{self.style(heading, 'bold', 'red')}: {clean(says)} [{error.code}]", file=self.err)
+        if fix:
+            print(f"  {self.tr('To mend it')}: {clean(fix)}", file=self.err, flush=True)
+        if khmer:  # the translation is general where the message is not: its exact words stay in sight
+            print(f"  {self.style(clean(str(error)), 'dim')}", file=self.err, flush=True)
         if self.as_json:
             document = {"error": {"code": error.code, "detail": error.message, "fix": error.fix}}
             print(json.dumps(document, ensure_ascii=False, indent=2), file=self.out, flush=True)
