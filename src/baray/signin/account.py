@@ -142,7 +142,7 @@ def remove_credential(reception: Reception, actor: Actor, credential_id: str) ->
         may_change(tx, actor)
         row = next((row for row in records.of_actor(tx, actor.id) if row.id == credential_id), None)
         if row is None:
-            raise NotFound("credential", credential_id)
+            raise NotFound("credential", credential_id, fix="See yours: /account")
         records.remove(tx, row.id)
         facts = {"kind": row.kind}
         reception.site.ledger.append(tx, "credential.removed", actor=actor.id, subject=row.id, facts=facts)
