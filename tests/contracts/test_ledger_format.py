@@ -131,6 +131,16 @@ def test_the_frozen_proof_still_verifies():
     assert (report.ok, report.witnessed) == (True, True)
 
 
+def test_a_proof_of_before_still_verifies_and_what_was_asked_for_is_not_shown_as_proved():
+    """Bundles once repeated the caller's words, which nothing bound."""
+    old = (ANSWERS.parent / "proof-with-question.baray-proof").read_bytes()
+    assert b'"asked_for"' in old
+    report = verify_bundle(old.replace(VERSION.encode(), b"dataset:forged", 1), log=known()["log_vkey"])
+    assert report.ok
+    assert "forged" not in json.dumps(report.as_json())
+    assert "asked_for" not in known()["proof of version"]
+
+
 def test_the_frozen_heads_and_cosignatures_still_verify():
     answers = known()
     log, witness = outside.parse_vkey(answers["log_vkey"]), outside.parse_vkey(answers["witness_vkey"])

@@ -74,16 +74,25 @@ class Home:
             rows = [{**row, "label": label, "valid_from": None, "valid_until": None, "office": "o1"} for row in rows]
         digest = "sha256:" + hashlib.sha256(canonical_json(rows)).hexdigest()
         manifest = {"kind": kind, "name": name, "digest": digest, "label": label, "files": rows}
+        size = sum(row["bytes"] for row in rows)
+        if kind == "source":
+            summary = {"files": len(rows), "bytes": size}
+        else:
+            manifest["summary"] = summary = {"rows": len(rows)}
         manifest_digest = self.blobs.put_bytes(canonical_json(manifest))
         version = self.ids.new("v")
         own = self.ids.new("s" if kind == "source" else kind[0])
         project = (PROJECT, "main", "Main", "internal", 1.0)
 
         def act(tx):
-            tx.hot(
+            made = tx.hot(
                 "INSERT INTO project (id, name, title, label, created) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
                 project,
             )
+            if made.rowcount:
+                self.ledger.append(
+                    tx, "project.created", actor=ACTOR, subject=PROJECT, project=PROJECT, label="internal"
+                )
             if kind == "source":
                 tx.hot(
                     "INSERT INTO source (id, project_id, name, title, created) VALUES (?, ?, ?, ?, 1)",
@@ -97,8 +106,8 @@ class Home:
             ids = (version, None if kind == "source" else own, own if kind == "source" else None)
             tx.hot(
                 "INSERT INTO version (id, thing_id, source_id, number, digest, manifest_digest, label, bytes, created, summary)"
-                " VALUES (?, ?, ?, 1, ?, ?, ?, 1, 1, '{}')",
-                (*ids, digest, manifest_digest, label),
+                " VALUES (?, ?, ?, 1, ?, ?, ?, ?, 1, ?)",
+                (*ids, digest, manifest_digest, label, size, canonical_json(summary).decode()),
             )
             if kind == "source":
                 tx.hot(
@@ -133,4 +142,4 @@ def full_home(path: Path, outside_files: Path) -> None:
         home.publish("index", "desk", {"segments/public.idx": b"spans", "documents.json": b"[]"}, "public")
         home.clock.advance(70)
         home.witnessed(outside_files / "w.key", outside_files / "w.state")
-        home.append(300 - 3 - 252)
+        home.append(300 - 4 - 252)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ledger_homes import ACTOR, ORIGIN, WITNESS, opened
 
 import baray.ledger
-from baray.core import NotFound, Refused, canonical_json, digest_bytes
+from baray.core import NotFound, Refused, canonical_json, digest_bytes, iso_time
 from baray.ledger import (
     accept_cosignature,
     add_witness,
@@ -261,9 +261,18 @@ def test_a_version_is_proved_with_its_manifest(home, keys):
         assert (about["subject"], about["label"], about["manifest"]) == (version, "public", manifest)
         assert (about["attached_kind"], about["attached_name"]) == ("dataset", "letters")
         assert not report.witnessed
+        proved = report.as_json()["proves"]
+        assert (proved["kind"], proved["subject"], proved["label"]) == ("version.published", version, "public")
+        assert proved["digest"]["manifest"] == manifest
+        assert proved["attached"]["name"] == "letters"
+        text = "\n".join(report.lines())
+        for shown in (version, manifest, "label: public", f"time: {iso_time(home.clock.now())}", home.ledger.vkey):
+            assert shown in text
     home.witnessed(*keys)
     home.append(9)
-    assert verify_bundle(home.store.read(lambda tx: prove(tx, version, attached))).witnessed
+    witnessed = verify_bundle(home.store.read(lambda tx: prove(tx, version, attached)))
+    assert witnessed.witnessed
+    assert list(witnessed.proves["witnessed"]) == [WITNESS]
     for old, new in (("letters", "other"), ('"public"', '"secret"'), (version, "v_" + "0" * 26)):
         assert not verify_bundle(bundle.replace(old.encode(), new.encode())).ok
 

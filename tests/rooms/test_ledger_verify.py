@@ -170,8 +170,8 @@ def test_a_history_rewritten_with_the_stolen_key_is_seen_by_a_witness_and_by_an_
     rows = ask(whole, "SELECT name, vkey, size, note, added FROM witness")
     change(home, "INSERT INTO witness VALUES (?, ?, ?, ?, ?)", *rows[0])
     report = verify_home(home)
-    assert [finding.where for finding in report.findings] == ["witness court.example/w1"]
-    assert "rewritten" in report.findings[0].what
+    assert {finding.where for finding in report.findings} == {"witness court.example/w1"}
+    assert any("rewritten" in finding.what for finding in report.findings)
     assert not report.witnessed
 
 

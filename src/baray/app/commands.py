@@ -118,13 +118,7 @@ def ledger_verify(*, home: Path, bundle: str | None, heads: list[str], as_json: 
     if as_json:
         sys.stdout.write(json.dumps(report.as_json(), ensure_ascii=False) + "\n")
     else:
-        for finding in report.findings:
-            sys.stdout.write(f"DAMAGED  {finding}\n")
-        looked = ", ".join(f"{count} {kind}" for kind, count in report.checked.items() if isinstance(count, int))
-        verdict = "Verified" if report.ok else f"{len(report.findings)} damaged things found"
-        sys.stdout.write(f"{verdict}: {report.entries} entries. {looked}\n")
-        if not report.witnessed:
-            sys.stdout.write("No outside witness has cosigned: a rollback of the whole home could not be seen.\n")
+        sys.stdout.writelines(f"{line}\n" for line in report.lines())
     return 0 if report.ok else 1
 
 

@@ -80,6 +80,9 @@ def add_source(site: Site, request: SourceRequest) -> tuple[VersionRow, bool]:
     digest = digest_json(rows)
     manifest: dict[str, Any] = {"kind": "source", "name": request.name, "digest": digest, "label": str(label)}
     manifest |= {"files": rows, "licence": request.licence}
+    # What the owner said of the files is no Document and no part of the identity, but evidence: it is bound as it was.
+    described_by = [asdict(file) for file in request.files if file.path == DOCUMENTS_CSV]
+    manifest |= {"documents": described_by[0]} if described_by else {}
     # The manifest is durable before the row that names it is committed.
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
     summary = {"files": len(described), "bytes": sum(file.bytes for file in described)}

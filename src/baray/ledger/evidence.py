@@ -122,7 +122,7 @@ def prove(tx: Tx, what: int | str, attached: bytes = b"", statement: bytes = b""
     head, keys = _best_head(tx, index)
     path = tree.inclusion(records.tile_reader(tx), index, head.size)
     lines = ["c2sp.org/tlog-proof@v1", f"index {index}", *[encode64(item) for item in path]]
-    bundle: dict[str, Any] = {"format": PROOF_FORMAT, "asked_for": str(what), "about": _about(data, batch)}
+    bundle: dict[str, Any] = {"format": PROOF_FORMAT, "about": _about(data, batch)}
     bundle |= {"entry": data.decode(), "proof": "\n".join(lines) + "\n\n" + head.note}
     bundle |= {"keys": {"log": records.get_meta(tx, VKEY), "witnesses": keys}}
     if batch:

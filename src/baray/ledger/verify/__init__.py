@@ -3,10 +3,10 @@
 Needs the standard library and `cryptography` alone: no server, no settings, no database toolkit, so that a check can be
 believed where the platform is not.
 
-Covered: a changed, missing or added row of the ledger (entries, tiles, heads, cosignatures); a changed digest, label or
-manifest of a version, or file of a Source; a changed or missing blob; a changed statement about a Run or signature of a
-Model. With a head that was kept outside: a rollback and a rewritten history. Not covered: rows that no entry binds (titles,
-progress, usage), which nobody should take as proof.
+Covered: a changed, missing or added row of the ledger (entries, tiles, heads, cosignatures); rows of people, roles,
+tokens, Runs, versions, Services, lineage and Answers against what the entries tell of them; a changed or missing blob; a
+changed statement about a Run, or signature of a Model. With a head that was kept outside: a rollback and a rewritten
+history. What no entry binds is named in the report.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from baray.core import is_digest, iso_time
 from baray.ledger import tree
 from baray.ledger.verify import heads as signed
 from baray.ledger.verify.attested import check_artifacts, check_statement
+from baray.ledger.verify.batches import check_answers
 from baray.ledger.verify.exported import verify_export
 from baray.ledger.verify.holdings import Version, check_blobs, check_versions
 from baray.ledger.verify.rebuilt import Rebuilt, Rows, rebuild
 from baray.ledger.verify.report import Finding, Notebook, Report
+from baray.ledger.verify.rows import check_rows
 from baray.ledger.witness import HASH_BYTES, ProofError, check_proof
 
 __all__ = ["Finding", "Report", "verify_bundle", "verify_home"]
@@ -67,7 +70,23 @@ def verify_bundle(bundle: Path | bytes, *, log: str = "") -> Report:
         notes.add("bundle", str(error))
         return notes.report(entries=0, witnessed=False)
     notes.checked |= proof
+    notes.proves = _proved(proof)
     return notes.report(entries=proof["size"], witnessed=bool(proof["witnesses"]))
+
+
+def _proved(proof: dict[str, Any]) -> dict[str, Any]:
+    """What a checked proof proves, in the words of its signed entry and of what that binds."""
+    entry, about = proof["entry"], proof["about"]
+    proved = {
+        name: entry[name] for name in ("kind", "subject", "project", "label", "actor", "decision") if name in entry
+    }
+    digests = {name: value for name, value in {**entry.get("facts", {}), **about}.items() if is_digest(str(value))}
+    attached = {name.removeprefix("attached_"): about[name] for name in about if name.startswith("attached_")}
+    times = {name: iso_time(seconds) for name, seconds in proof["witnesses"].items()}
+    proved |= {"entry": f"{proof['index']} of {proof['size']}", "time": iso_time(entry["t"] / 1000)}
+    proved |= {"digest": digests} if digests else {}
+    proved |= {"attached": attached} if attached else {}
+    return proved | {"signed": proof["log"]} | ({"witnessed": times} if times else {})
 
 
 def _verify_rows(
@@ -80,6 +99,9 @@ def _verify_rows(
     versions: list[Version] = []
     with _noting(notes):
         versions = check_versions(connection, built, notes)
+    check_rows(connection, built.told, notes, damaged=built.damaged)
+    with _noting(notes):
+        check_answers(connection, built.told, notes, damaged=built.damaged)
     with _noting(notes):
         check_blobs(connection, home / BLOBS, versions, notes)
     with _noting(notes):

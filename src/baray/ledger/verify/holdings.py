@@ -16,7 +16,8 @@ from baray.ledger.verify.report import Notebook
 
 _VERSIONS = """
     SELECT version.id, coalesce(thing.kind, 'source'), coalesce(thing.name, source.name), version.number,
-           version.digest, version.manifest_digest, version.label, coalesce(version.thing_id, version.source_id)
+           version.digest, version.manifest_digest, version.label, coalesce(version.thing_id, version.source_id),
+           version.run_id, version.bytes, version.summary, coalesce(thing.project_id, source.project_id)
     FROM version LEFT JOIN thing ON thing.id = version.thing_id LEFT JOIN source ON source.id = version.source_id
     ORDER BY version.id
 """
@@ -38,6 +39,10 @@ class Version:
     manifest: str
     label: str
     thing: str
+    run: Any
+    bytes: Any
+    summary: Any
+    project: str
 
     @property
     def ref(self) -> str:
@@ -47,7 +52,7 @@ class Version:
 
 def check_versions(connection: sqlite3.Connection, built: Rebuilt, notes: Notebook) -> list[Version]:
     """Compare the rows of versions with the entries that published them; returns the versions."""
-    said = _entries_by_version(built)
+    said = dict(built.told.versions)
     order = {version_id: index for version_id, (index, _body) in said.items()}
     versions = [
         Version(
@@ -59,6 +64,10 @@ def check_versions(connection: sqlite3.Connection, built: Rebuilt, notes: Notebo
             manifest=r[5],
             label=r[6],
             thing=r[7],
+            run=r[8],
+            bytes=r[9],
+            summary=r[10],
+            project=str(r[11]),
         )
         for r in connection.execute(_VERSIONS)
     ]
@@ -75,6 +84,8 @@ def check_versions(connection: sqlite3.Connection, built: Rebuilt, notes: Notebo
             "digest": (version.digest, facts.get("digest")),
             "manifest_digest": (version.manifest, facts.get("manifest")),
             "label": (version.label, body.get("label", "")),
+            "run_id": (version.run, built.told.run_of(version.id)),
+            "project_id": (version.project, body.get("project", "")),
         }
         for column, (stored, signed) in pairs.items():
             if stored != signed:
@@ -96,7 +107,9 @@ def check_blobs(connection: sqlite3.Connection, root: Path, versions: list[Versi
         files = manifest.get("files", [])
         if version.kind == "source":
             _compare_source_files(connection, version, files, notes)
-        for file in files:
+        _compare_summary(version, manifest, notes)
+        described = manifest.get("documents")
+        for file in [*files, *([described] if isinstance(described, dict) else [])]:
             where = f"{_noun(version.kind)} {file.get('path')} of {version.ref}"
             _check_blob(root, str(file.get("digest")), where, seen, notes)
 
@@ -122,24 +135,33 @@ def read_manifest(root: Path, version: Version) -> dict[str, Any] | None:
 
 
 def _check_numbers(versions: list[Version], order: dict[str, int], notes: Notebook) -> None:
-    """Versions of a thing are numbered in the order in which they were published; deleted ones leave gaps."""
+    """Versions of a thing are numbered from 1 in the order in which they were published; deleted ones leave gaps."""
     last: dict[str, Any] = {}
+    gaps = len(versions) < len(order)
     for version in sorted(versions, key=lambda item: order[item.id]):
-        if not isinstance(version.number, int) or version.number <= last.get(version.thing, 0):
+        before = last.get(version.thing, 0)
+        if not isinstance(version.number, int) or version.number <= before:
             notes.add(f"row of {version.ref}", f"number is {version.number}, against the order of publication")
+        elif version.number != before + 1 and not gaps:
+            notes.add(f"row of {version.ref}", f"number is {version.number}, it was published as number {before + 1}")
         else:
             last[version.thing] = version.number
 
 
-def _entries_by_version(built: Rebuilt) -> dict[str, tuple[int, dict[str, Any]]]:
-    said = {}
-    for index, data in built.published:
-        try:
-            body = json.loads(data)
-            said[str(body["subject"])] = (index, body)
-        except (ValueError, KeyError, TypeError):
-            continue  # a damaged entry: the tree has named it
-    return said
+def _compare_summary(version: Version, manifest: dict[str, Any], notes: Notebook) -> None:
+    """Compare what lists show of a version with its manifest."""
+    sizes = [file.get("bytes", 0) for file in manifest["files"]]
+    if version.bytes != sum(sizes):
+        notes.add(f"row of {version.ref}", f"bytes is {version.bytes}, the files of its manifest have {sum(sizes)}")
+    said = manifest.get("summary")
+    if version.kind == "source":
+        said = {"files": len(sizes), "bytes": sum(sizes)}
+    try:
+        same = said is None or json.loads(version.summary) == said
+    except (ValueError, TypeError, RecursionError):
+        same = False
+    if not same:
+        notes.add(f"row of {version.ref}", "summary is not that of its manifest")
 
 
 def _manifest(root: Path, version: Version, seen: dict[str, bool], notes: Notebook) -> dict[str, Any] | None:
@@ -153,7 +175,8 @@ def _manifest(root: Path, version: Version, seen: dict[str, bool], notes: Notebo
         notes.add(where, f"is not a manifest ({type(error).__name__}: {error})")
         return None
     notes.count("files", len(paths))
-    for name, stored in (("kind", version.kind), ("name", version.name), ("digest", version.digest)):
+    pairs = {"kind": version.kind, "name": version.name, "digest": version.digest, "label": version.label}
+    for name, stored in pairs.items():
         if manifest.get(name) != stored:
             notes.add(f"row of {version.ref}", f"{name} is {stored}, its manifest says {manifest.get(name)}")
     return dict(manifest)

@@ -12,6 +12,7 @@ from typing import Any
 
 from baray.ledger import tree
 from baray.ledger.verify.report import Notebook
+from baray.ledger.verify.told import Told
 from baray.ledger.witness import HASH_BYTES, Checkpoint
 
 _KINDS = (b'"kind":"version.published"', b'"kind":"source.added"', b'"kind":"version.deleted"')
@@ -40,6 +41,8 @@ class Rebuilt:
     """Hashes of tile levels 1 and up."""
     edges: dict[int, bytes] = field(default_factory=dict)
     """Leaf hashes of the tiles that a head ends in."""
+    told: Told = field(default_factory=Told)
+    """What the entries tell of rows."""
     published: list[tuple[int, bytes]] = field(default_factory=list)
     """Entries that tell of versions."""
     signed: list[tuple[int, bytes]] = field(default_factory=list)
@@ -75,6 +78,7 @@ def rebuild(rows: Rows, size: int, newest: Checkpoint | None, sizes: Iterable[in
         if leaves != stored or not leaves:
             leaves = _settle(rows, built, n, data, newest, notes)
         if isinstance(data, list):
+            built.told.take(n * tree.TILE_WIDTH, data)
             built.published += _of_kinds(_KINDS, n, data)
             built.signed += [item for item in _of_kinds(_SIGNED, n, data) if b"sha256:" in item[1]]
         if n in edges:
