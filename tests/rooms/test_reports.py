@@ -218,3 +218,34 @@ def test_what_a_person_typed_cannot_leave_its_place_on_the_sheet(house):
     page = house.api("GET", f"{REPORT}?format=html")[1]
     assert "&lt;script&gt;" in page
     assert "<script" not in page
+
+
+def test_egress_is_counted_from_its_entries(house):
+    """Of what was allowed with the bytes, of what was not the tries."""
+    assert report(house)["egress"] == {"attempts": 0, "allowed": 0, "denied": 0, "sent": 0, "received": 0}
+
+    def reach(tx):
+        for kind, number, sent, received in (("egress.allowed", 3, 700, 2_000_000), ("egress.denied", 2, 0, 0)):
+            facts = {"count": number, "targets": [{"count": number, "sent": sent, "received": received}]}
+            house.site.ledger.append(tx, kind, actor=house.operator, facts=facts)
+
+    house.site.store.write(reach)
+    assert report(house)["egress"] == {"attempts": 5, "allowed": 3, "denied": 2, "sent": 700, "received": 2_000_000}
+    assert "sent 700 B, received 2.0 MB" in house.api("GET", f"{REPORT}?format=text")[1]
+
+
+def test_the_console_shows_the_report_and_takes_the_review(house):
+    house.source("laws", "public")
+    auditor(house)
+    house.api("GET", "sources/laws/files/a.txt")
+    status, page = house.ask("GET", "/reports/sovereignty?days=365", by="auditor")
+    assert status == 200
+    assert 'id="print"' in page
+    assert "/static/report.css" in page
+    upto = re.search(r'name="upto" value="([0-9]+)"', page)
+    assert upto
+    status, page = house.ask("GET", "/reports/sovereignty?lang=km", by="auditor")
+    assert KHMER["Where our data is"] in page
+    assert "/reports/sovereignty" in house.ask("GET", "/ledger", by="auditor")[1]
+    house.person("clerk", "internal", "owner")
+    assert house.ask("GET", "/reports/sovereignty", by="clerk")[0] == 403

@@ -145,10 +145,17 @@ def _holdings(tx: Tx) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (-LEVELS.index(row["level"]), row["label"]))
 
 
-def _egress(acts: list[log.Entry]) -> dict[str, Any]:
-    """Attempts of commands to reach the network, as far as there is a way out that could count them."""
-    found = Counter(act.kind for act in acts if act.kind in _EGRESS)
-    return {"way_out": bool(_EGRESS), "attempts": sum(found.values()), "by_kind": dict(sorted(found.items()))}
+def _egress(acts: list[log.Entry]) -> dict[str, int]:
+    """Tries of commands with a list of targets to reach the outside; others have no network that could count them."""
+    found = Counter(attempts=0, allowed=0, denied=0, sent=0, received=0)
+    for act in acts:
+        room, _, verdict = act.kind.partition(".")
+        if room == "egress":
+            number = int(act.facts.get("count", 1))
+            found.update({"attempts": number, verdict: number})
+            for target in act.facts.get("targets", []):
+                found.update({"sent": int(target.get("sent", 0)), "received": int(target.get("received", 0))})
+    return dict(found)
 
 
 def _reads(acts: list[log.Entry], names: _Names) -> dict[str, Any]:

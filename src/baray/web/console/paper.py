@@ -24,7 +24,7 @@ UNKNOWN = (
 )
 """What the report says that it cannot know; the keys of its translations."""
 _HERE = Path(__file__).parent
-_LINES = 8
+LINES = 8
 """Rows of each list on the paper."""
 _SHEETS = Environment(
     loader=FileSystemLoader(_HERE / "templates"),
@@ -42,11 +42,6 @@ def as_page(document: dict[str, Any], language: str) -> str:
     return _render("sovereignty.html", document, language, style=_style())
 
 
-def as_part(document: dict[str, Any], language: str) -> str:
-    """The same as HTML to stand in a page of the console."""
-    return _render("sovereignty-part.html", document, language)
-
-
 def as_text(document: dict[str, Any], language: str) -> str:
     """The same as plain text."""
     return _render("sovereignty.txt", document, language)
@@ -59,7 +54,7 @@ def style_digest() -> str:
 
 def _render(template: str, document: dict[str, Any], language: str, **values: str) -> str:
     words = partial(translate, language)
-    return _SHEETS.get_template(template).render(d=document, t=words, language=language, lines=_LINES, **values)
+    return _SHEETS.get_template(template).render(d=document, t=words, language=language, lines=LINES, **values)
 
 
 def _style() -> str:

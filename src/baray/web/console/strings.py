@@ -74,9 +74,13 @@ KHMER = {
         "ទាំងអស់ស្ថិតក្នុងថតនេះ លើម៉ាស៊ីននេះ។ ប្រភព សំណុំទិន្នន័យ សន្ទស្សន៍ និងម៉ូដែល រាប់គ្រប់ជំនាន់។"
     ),
     "What left": "អ្វីដែលបានចេញទៅក្រៅ",
-    "Commands that reached for the network": "ពាក្យបញ្ជាដែលព្យាយាមភ្ជាប់បណ្តាញ",
-    "There is no way out of the sandbox: nothing can be allowed through.": (
-        "គ្មានផ្លូវចេញពីប្រអប់ការពារទេ៖ គ្មានអ្វីអាចត្រូវបានអនុញ្ញាតឱ្យចេញឡើយ។"
+    "Tries of commands to reach the outside": "ការព្យាយាមរបស់ពាក្យបញ្ជាទៅកាន់ខាងក្រៅ",
+    "allowed": "អនុញ្ញាត",
+    "refused": "បដិសេធ",
+    "sent": "បានផ្ញើ",
+    "received": "បានទទួល",
+    "In the full sandbox a command without a list of targets has no network: what it tries ends there and is not counted.": (
+        "ក្នុងប្រអប់ការពារពេញលេញ ពាក្យបញ្ជាដែលគ្មានបញ្ជីគោលដៅ គ្មានបណ្តាញទេ៖ អ្វីដែលវាព្យាយាមចប់ត្រឹមនោះ ហើយមិនរាប់។"
     ),
     "Commands that ran with less than the full sandbox": "ពាក្យបញ្ជាដែលដំណើរការដោយការពារមិនពេញលេញ",
     "Exports since the home was made": "ការនាំចេញតាំងពីដើមមក",
