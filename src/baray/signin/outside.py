@@ -31,6 +31,7 @@ from baray.signin.pending import Pending
 
 ALGORITHMS = ("RS256", "PS256", "ES256", "EdDSA")
 SKEW_SECONDS = 60.0
+_KEY_TYPES = ("RSA", "EC", "OKP")
 _MAX_BYTES = 256 * 1024
 _MAX_TOKEN = 16 * 1024
 _SECONDS = 10.0
@@ -202,12 +203,13 @@ class Outside:
         """The provider's keys; fetched again once where `kid` is none of them."""
         now = self._clock.monotonic()
         if self._keys is None or now > self._keys_until or not self._has(kid):
-            self._keys = KeySet.import_key_set(self._fetch(self._discover()["jwks_uri"]))  # type: ignore[arg-type]
+            published = self._fetch(self._discover()["jwks_uri"])
+            if any(key.get("kty") not in _KEY_TYPES for key in published["keys"]):
+                raise _bad("the provider publishes keys that are not public ones")
+            self._keys = KeySet.import_key_set(published)  # type: ignore[arg-type]
             self._keys_until = now + _KEYS_SECONDS
         if not self._has(kid):
             raise _bad("it is signed by an unknown key")
-        if any(key.key_type == "oct" for key in self._keys.keys):
-            raise _bad("the provider publishes secret keys")
         return self._keys
 
     def _has(self, kid: object) -> bool:
@@ -257,7 +259,8 @@ def _check_address(address: object, name: str) -> None:
     parts = urlsplit(str(address))
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise Refused("bad_outside", f"The provider's {name} is not an https address.", status=502)
+        fix = "Tell the operator: the provider, or its settings in signin.toml, are wrong."
+        raise Refused("bad_outside", f"The provider's {name} is not an https address.", fix=fix, status=502)
 
 
 def _bad(why: str) -> Refused:
