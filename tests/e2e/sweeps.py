@@ -272,6 +272,8 @@ EXAMPLES = {
     "POST /api/v1/models": Asked(body={"name": "{fresh}", "recipe": "text-classifier", "dataset": "{dataset}"}),
     "POST /api/v1/projects": Asked(body={"name": "{fresh}"}),
     "POST /api/v1/projects/{name}/members": Asked(body={"actor": "{actor}", "role": "viewer"}),
+    "POST /api/v1/reports/exports/reviewed": Asked(body={"upto": 0}),
+    "POST /reports/exports/reviewed": Asked(body="upto=0", form=True),
     "POST /api/v1/runs": Asked(body={"command": ["/bin/true"], "inputs": ["dataset:{dataset}"]}),
     "POST /api/v1/runs/{run_id}/retry": Asked(mends=("not_ended",)),
     "POST /api/v1/services": Asked(
