@@ -17,7 +17,7 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
+from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
@@ -238,7 +238,9 @@ class Outside:
                     if len(data) > _MAX_BYTES or self._clock.monotonic() > deadline:
                         raise _bad("the provider's answer is too large or too slow")
             found = json.loads(data)
-        except (OSError, URLError, ValueError) as error:
+        except (OSError, ValueError) as error:  # URLError and HTTPError are OSErrors
+            if isinstance(error, HTTPError):
+                error.close()
             raise Refused(
                 "outside_away",
                 "The provider of outside accounts does not answer as it should.",
