@@ -146,15 +146,17 @@ def test_a_machine_without_bwrap_says_what_is_missing():
 
 
 @pytest.mark.parametrize("architecture", sorted(seccomp.AUDIT))
-def test_the_shipped_filter_is_what_its_source_compiles_to(architecture):
-    assert seccomp.filter_path(architecture).read_bytes() == seccomp.compile_filter(architecture)
+@pytest.mark.parametrize("reduced", [False, True])
+def test_the_shipped_filter_is_what_its_source_compiles_to(architecture, reduced):
+    shipped = seccomp.filter_path(architecture, reduced=reduced).read_bytes()
+    assert shipped == seccomp.compile_filter(architecture, reduced=reduced)
 
 
 class Machine:
     """Runs a filter as the kernel would: an interpreter of classic BPF, for vectors on both architectures."""
 
-    def __init__(self, architecture):
-        data = seccomp.compile_filter(architecture)
+    def __init__(self, architecture, reduced=False):
+        data = seccomp.compile_filter(architecture, reduced=reduced)
         self.lines = [data[at : at + 8] for at in range(0, len(data), 8)]
         self.audit = seccomp.AUDIT[architecture]
 
@@ -168,6 +170,8 @@ class Machine:
             code, k = int.from_bytes(self.lines[at][:2], "little"), int.from_bytes(self.lines[at][4:], "little")
             if code == 0x20:
                 accumulator = words[k]
+            elif code == 0x54:
+                accumulator &= k
             elif code == 0x06:
                 return {0x7FFF0000: "allow", 0x80000000: "kill"}.get(k, k & 0xFFFF)
             else:
@@ -203,6 +207,28 @@ class Machine:
 def test_what_the_filter_says(x86_64, aarch64, arguments, verdict):
     told = (Machine("x86_64").verdict(x86_64, *arguments), Machine("aarch64").verdict(aarch64, *arguments))
     assert told == (verdict if isinstance(verdict, tuple) else (verdict, verdict))
+
+
+@pytest.mark.parametrize(
+    ("x86_64", "aarch64", "arguments", "verdict"),
+    [
+        (0, 63, (), "allow"),  # read
+        (101, 117, (), 1),  # ptrace
+        (41, 198, (1, 1), 97),  # socket, AF_UNIX
+        (42, 203, (), 1),  # connect
+        (53, 199, (1, 1), "allow"),  # socketpair, AF_UNIX, stream
+        (53, 199, (1, 0o2000001), "allow"),  # the same, closed on exec
+        (53, 199, (1, 2), 97),  # socketpair, datagram: it can be connected anew
+        (53, 199, (16, 1), 97),  # socketpair, AF_NETLINK
+        (302, 261, (0, 7), "allow"),  # prlimit64 of oneself
+        (302, 261, (77, 7), 1),  # prlimit64 of another
+        (141, 140, (0, 77), 1),  # setpriority of another
+        (29, 194, (), 1),  # shmget
+    ],
+)
+def test_what_the_reduced_filter_says(x86_64, aarch64, arguments, verdict):
+    told = (Machine("x86_64", True).verdict(x86_64, *arguments), Machine("aarch64", True).verdict(aarch64, *arguments))
+    assert told == (verdict, verdict)
 
 
 def test_a_foreign_architecture_is_killed():

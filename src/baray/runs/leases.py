@@ -141,10 +141,13 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
     held = [row for row in held if row.id in offer.held]
     cancel = tuple(row.id for row in held if row.cancel_asked is not None and row.id not in offer.known)
     taken = [json.loads(row.spec)["resources"] for row in held]
-    room = asdict(offer)
+    whole = asdict(offer)
+    if offer.tier == "B" and records.count_projects(tx) > 1:
+        whole["tier"] = "none"  # a second project came after commands had been taken in
+    room = dict(whole)
     room["cpus"] -= sum(one["cpus"] for one in taken)
     room["memory_bytes"] -= sum(one["memory_bytes"] for one in taken)
-    chosen = _choose(tx, asdict(offer), room, now) if room["cpus"] > 0 else None
+    chosen = _choose(tx, whole, room, now) if room["cpus"] > 0 else None
     if chosen is None:
         return LeaseAnswer(cancel=cancel)
     row = records.start(tx, chosen, now)

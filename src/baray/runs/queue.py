@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from baray.access import PUBLIC, Label, Site, join, parse_label
+from baray.access import PUBLIC, Label, Site, blocked, check_holding, flows, join, owners, parse_label
 from baray.catalog import VersionRow, add_edges
 from baray.core import Fault, NotFound, Refused, digest_json, iso_date, iso_time
 from baray.runs import records
 from baray.runs.records import Run
+from baray.runs.sandbox.tries import check_targets
 from baray.store import Tx
 
 MAX_PRIORITY = 100
+MOST_EGRESS_LEVEL = 0
+"""Level above which no command has a way out."""
+MOST_REDUCED_LEVEL = 1
+"""Level above which no command runs with reduced isolation."""
 _DEFAULTS = {"cpus": 1, "memory_bytes": 2 * 2**30, "time_seconds": 86_400.0, "gpus": 0}
 
 
@@ -46,6 +52,8 @@ class RunRequest:
     """At least this label; joined with everything mounted."""
     expect_label: Label | None = None
     """Refuse unless the Run's label is this."""
+    egress: tuple[str, ...] = ()
+    """Targets (`host:port`) that a command may reach; only at level public."""
     output_label_rule: str = "join"
     """"rows": outputs carry the join of their rows' labels, told by a trusted handler; "join": of everything mounted."""
     max_attempts: int = 1
@@ -63,13 +71,9 @@ def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
     """
     _check(tx, request)
     label = join([request.label, *(parse_label(version.label) for version in request.inputs.values())])
-    if request.expect_label is not None and request.expect_label != label:
-        raise Refused(
-            "unexpected_label",
-            f"The result would be '{label}', not '{request.expect_label}'.",
-            fix="See which input raises it: baray label show REF",
-            status=409,
-        )
+    _check_label(tx, request, label)
+    if request.command:
+        _check_command(tx, request, label)
     now = site.clock.now()
     spec = _freeze(request, str(label), iso_date(now))
     memo_key = digest_json(spec)
@@ -198,8 +202,22 @@ def _check(tx: Tx, request: RunRequest) -> None:
         if request.resources.get(name, 1) <= 0:
             raise Refused("bad_request", f"{name} is {request.resources[name]}: it must be above zero.")
     _check_after(tx, request)
-    if request.command:
-        _check_sandbox(tx)
+
+
+def _check_label(tx: Tx, request: RunRequest, label: Label) -> None:
+    """Refuse before it runs what would have another label than expected, or one that the project may not hold."""
+    if request.expect_label is not None and request.expect_label != label:
+        raised_by = [
+            one.ref for one in request.inputs.values() if not flows(parse_label(one.label), request.expect_label)
+        ]
+        raise blocked(
+            "unexpected_label",
+            what=f"'{request.name}' would be '{label}', not '{request.expect_label}'.",
+            why=f"It takes the join of its inputs; above what was expected: {', '.join(raised_by) or 'none of them'}.",
+            ask=owners(tx, request.project_id),
+            change=f"Expect '{label}', take other inputs, or see how one came by its label: baray label show REF.",
+        )
+    check_holding(tx, request.project_id, label, f"'{request.name}'")
 
 
 def _check_after(tx: Tx, request: RunRequest) -> None:
@@ -212,12 +230,51 @@ def _check_after(tx: Tx, request: RunRequest) -> None:
                 raise Refused("after_failed", f"Run {earlier} is {states[earlier]}: nothing can come after it.")
 
 
-def _check_sandbox(tx: Tx) -> None:
-    """Commands are refused at once where every worker has said that it cannot hold them."""
+def _check_command(tx: Tx, request: RunRequest, label: Label) -> None:
+    """Refuse a command at once where no worker can hold it, or where what it asks for does not go with its label."""
+    check_targets(request.egress)
+    if request.egress and label.level > MOST_EGRESS_LEVEL:
+        raise Refused(
+            "egress_label",
+            f"The Run's label is '{label}': nothing above level '{PUBLIC}' may have a way out of its sandbox.",
+            fix="Leave out --allow-egress, or mount only what is public.",
+        )
     known = list(records.workers(tx).values())
-    if known and all(worker["tier"] == "none" for worker in known):
-        first = known[0]
+    if not known or any(worker["tier"] == "A" for worker in known):
+        return
+    first = known[0]
+    if all(worker["tier"] == "none" for worker in known):
         raise Refused("no_sandbox", f"Commands cannot be run here: {first['missing']}.", fix=first["fix"], status=503)
+    why = reduced_refuses(tx, label, egress=bool(request.egress))
+    if why:
+        raise Refused(
+            "reduced_sandbox",
+            f"Here commands run with reduced isolation, and {why}.",
+            fix=f"Give this machine the whole sandbox: {first['fix']}",
+            status=503,
+        )
+
+
+def reduced_refuses(tx: Tx, label: Label, *, egress: bool) -> str:
+    """Why a command may not run with reduced isolation; empty if it may."""
+    if label.level > MOST_REDUCED_LEVEL:
+        return f"the label '{label}' is above what that may hold"
+    if records.count_projects(tx) > 1:
+        return "there is more than one project, which it does not keep apart"
+    return "it has no way to give out egress" if egress else ""
+
+
+def tell_egress(tx: Tx, site: Site, run: Run, attempt_id: str, tries: tuple[Mapping[str, Any], ...]) -> None:
+    """Append what an Attempt tried to reach: one entry for what was allowed, one for what was not."""
+    for kind, decisions in (("egress.allowed", {"allowed", "failed"}), ("egress.denied", {"denied"})):
+        batch = [one for one in tries if one["decision"] in decisions]
+        if batch:
+            names = ("target", "reason", "count", "sent", "received")
+            facts: dict[str, Any] = {"attempt": attempt_id, "count": sum(int(one["count"]) for one in batch)}
+            facts["targets"] = [{name: one[name] for name in names} for one in batch]
+            site.ledger.append(
+                tx, kind, actor=run.actor_id, subject=run.id, project=run.project_id, label=run.label, facts=facts
+            )
 
 
 def _freeze(request: RunRequest, label: str, today: str) -> dict[str, Any]:
@@ -234,11 +291,15 @@ def _freeze(request: RunRequest, label: str, today: str) -> dict[str, Any]:
         "inputs": inputs,
         "command": list(request.command) or None,
         "resources": _DEFAULTS | request.resources,
-        "sandbox": {"outputs": list(request.outputs)} if request.command else None,
+        "sandbox": _frozen_sandbox(request),
         "label": label,
         "label_rule": request.output_label_rule,
         "today": today,
     }
+
+
+def _frozen_sandbox(request: RunRequest) -> dict[str, Any] | None:
+    return {"outputs": list(request.outputs), "egress": list(request.egress)} if request.command else None
 
 
 def _reason(tx: Tx, run: Run) -> tuple[str, str]:
@@ -279,7 +340,14 @@ def fits(spec: dict[str, Any], worker: dict[str, Any]) -> bool:
     enough = (
         wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
     )
-    return bool(enough and (spec["command"] is None or worker["tier"] != "none"))
+    return bool(enough and (spec["command"] is None or _holds(spec, worker["tier"])))
+
+
+def _holds(spec: dict[str, Any], tier: str) -> bool:
+    """Whether a sandbox of this tier may hold the command."""
+    if tier == "B":
+        return parse_label(spec["label"]).level <= MOST_REDUCED_LEVEL and not spec["sandbox"].get("egress")
+    return tier == "A"
 
 
 def _known(tx: Tx, run_id: str) -> Run:

@@ -124,6 +124,11 @@ def active(tx: Tx) -> int:
     return int(tx.execute(select(func.count()).where(run.c.state.in_((QUEUED, RUNNING)))).scalar_one())
 
 
+def count_projects(tx: Tx) -> int:
+    """Number of projects (hot)."""
+    return int(tx.hot("SELECT count(*) FROM project").scalar() or 0)
+
+
 def find_memo(tx: Tx, project_id: str, memo_key: str) -> Run | None:
     """The Run with the same spec that succeeded, or else waits or runs."""
     statement = (

@@ -19,7 +19,7 @@ from pathlib import Path
 # linux/seccomp.h, linux/audit.h, linux/bpf_common.h
 _ALLOW, _KILL, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
-_LOAD, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _AND, _JEQ, _JGE, _JSET, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER, _ARCHITECTURE = 0, 4
 AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _X32 = 0x40000000
@@ -154,8 +154,49 @@ class _Assembler:
         return distance
 
 
-def compile_filter(architecture: str) -> bytes:
-    """The filter's bytes for `x86_64` or `aarch64`."""
+# Without namespaces of its own a command must reach nothing that the host shares without a file.
+_REDUCED = {
+    "connect": (42, 203),
+    "bind": (49, 200),
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "pidfd_open": (434, 434),
+    # Landlock does not hold these, and the home's own files belong to the same uid; by descriptor they are allowed.
+    "chmod": (90, -1),
+    "fchmodat": (268, 53),
+    "chown": (92, -1),
+    "lchown": (94, -1),
+    "fchownat": (260, 54),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "utime": (132, -1),
+    "utimes": (235, -1),
+    "futimesat": (261, -1),
+    "setxattrat": (463, 463),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+}
+# name: (numbers, index of the argument that names a process: only 0, oneself, is allowed)
+_OF_PROCESSES = {
+    "prlimit64": ((302, 261), 0),
+    "sched_setaffinity": ((203, 122), 0),
+    "sched_getaffinity": ((204, 123), 0),
+    "sched_setscheduler": ((144, 119), 0),
+    "setpriority": ((141, 140), 1),
+    "getpriority": ((140, 141), 1),
+    "ioprio_set": ((251, 30), 1),
+}
+_STREAM_KINDS = (1, 5)  # SOCK_STREAM, SOCK_SEQPACKET: connected for good, where a datagram socket can be connected anew
+
+
+def compile_filter(architecture: str, *, reduced: bool = False) -> bytes:
+    """The filter's bytes for `x86_64` or `aarch64`; `reduced` for a command that has no namespaces of its own."""
     at = list(AUDIT).index(architecture)
     program = _Assembler()
     program.add(_LOAD, _ARCHITECTURE)
@@ -166,7 +207,10 @@ def compile_filter(architecture: str) -> bytes:
     program.add(_LOAD, _NUMBER)
     if architecture == "x86_64":
         program.add(_JGE, _X32, "foreign")
-    for name, number in _numbers(_checked_calls(), at):
+    if reduced:
+        for _, number in _numbers(_REDUCED.items(), at):
+            program.add(_JEQ, number, "denied")
+    for name, number in _numbers(_checked_calls(reduced=reduced), at):
         program.add(_JEQ, number, name)
     for _, number in _numbers(_DENIED.items(), at):
         program.add(_JEQ, number, "denied")
@@ -174,6 +218,8 @@ def compile_filter(architecture: str) -> bytes:
         program.add(_JEQ, number, "missing")
     _add_returns(program)
     _add_checks(program, at)
+    if reduced:
+        _add_reduced_checks(program)
     return program.bytes()
 
 
@@ -218,6 +264,23 @@ def _add_checks(program: _Assembler, at: int) -> None:
         _deny_if(program, _JSET, [_SET_ID])
 
 
+def _add_reduced_checks(program: _Assembler) -> None:
+    program.label("no-family")
+    program.add(_RETURN, _ERRNO | _EAFNOSUPPORT)
+    program.label("pair")
+    program.add(_LOAD, _argument(0))
+    program.add(_JEQ, _FAMILIES[0], "unix-pair")
+    program.add(_RETURN, _ERRNO | _EAFNOSUPPORT)
+    program.label("unix-pair")
+    program.add(_LOAD, _argument(1))
+    program.add(_AND, 0xF)  # SOCK_CLOEXEC and SOCK_NONBLOCK stand above
+    _allow_if(program, _STREAM_KINDS, _EAFNOSUPPORT)
+    for index in (0, 1):
+        program.label(f"oneself-{index}")
+        program.add(_LOAD, _argument(index))
+        _allow_if(program, (0,), _EPERM)
+
+
 def _allow_if(program: _Assembler, values: tuple[int, ...], otherwise: int) -> None:
     label = f"allow-{len(program.lines)}"
     for value in values:
@@ -236,8 +299,13 @@ def _deny_if(program: _Assembler, code: int, values: list[int]) -> None:
     program.add(_RETURN, _ERRNO | _EPERM)
 
 
-def _checked_calls() -> list[tuple[str, tuple[int, int]]]:
-    calls = [("clone", _CLONE), ("ioctl", _IOCTL), ("socket", _SOCKET), ("socket", _SOCKETPAIR)]
+def _checked_calls(*, reduced: bool) -> list[tuple[str, tuple[int, int]]]:
+    calls = [("clone", _CLONE), ("ioctl", _IOCTL), ("pair", _SOCKETPAIR) if reduced else ("socket", _SOCKETPAIR)]
+    if reduced:
+        calls += [("no-family", _SOCKET)]
+        calls += [(f"oneself-{index}", numbers) for numbers, index in _OF_PROCESSES.values()]
+    else:
+        calls += [("socket", _SOCKET)]
     calls += [("personality", _PERSONALITY)]
     calls += [(name, numbers) for name, (numbers, _, _) in _OPENS.items()]
     return calls + [(f"mode-{index}", numbers) for numbers, index in _MODES.values()]
@@ -252,11 +320,12 @@ def _argument(index: int) -> int:
     return 16 + 8 * index
 
 
-def filter_path(architecture: str) -> Path:
+def filter_path(architecture: str, *, reduced: bool = False) -> Path:
     """Where the shipped bytes for `architecture` stand."""
-    return Path(__file__).with_name(f"seccomp-{architecture}.bpf")
+    return Path(__file__).with_name(f"seccomp-{architecture}{'-reduced' * reduced}.bpf")
 
 
 if __name__ == "__main__":
     for _name in AUDIT:
-        filter_path(_name).write_bytes(compile_filter(_name))
+        for _reduced in (False, True):
+            filter_path(_name, reduced=_reduced).write_bytes(compile_filter(_name, reduced=_reduced))

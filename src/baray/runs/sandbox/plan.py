@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
+import resource
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +18,16 @@ from baray.runs.sandbox.launch import HELPER_DESCRIPTOR
 
 _DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # the second is where numerical libraries are found on Debian
+_REDUCED_READS = (
+    "/usr",
+    "/dev/null",
+    "/dev/zero",
+    "/dev/random",
+    "/dev/urandom",
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/sys/devices/system/cpu",
+)
 _TMP_BYTES = 64 * 2**20
 _MAX_SHARED_BYTES = 2**30
 EGRESS_BYTES = 10 * 2**30
@@ -103,6 +116,7 @@ def supervisor_plan(
         "gid": owner.gid,
         "cgroups": cgroups,
         "cwd": "/",
+        "reduced": None,
         "limits": {
             "time_seconds": limits.time_seconds,
             "memory_bytes": limits.memory_bytes,
@@ -165,6 +179,44 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
             "seccomp": str(filter_path(platform.machine())),
         },
     }
+
+
+def reduced_plan(base: dict[str, Any], command: Command, limits: Limits, folder: Path) -> dict[str, Any]:
+    """The plan of a tenant's command with reduced isolation: no namespaces, so its folders stand where they are."""
+    work = str(folder / "work")
+    inside = {"PATH": "/usr/bin:/bin", "HOME": work, "TMPDIR": work, "LANG": "C.UTF-8"}
+    inside |= {"BARAY_IN": str(folder / "in"), "BARAY_OUT": str(folder / "out")} | command.environment
+    reads = [*_REDUCED_READS, *(f"/{name}" for name in _DIRECTORIES), *_ETC]
+    reads += [str(bind.under / bind.path) for bind in command.binds if not bind.write]
+    writes = [str(bind.under / bind.path) for bind in command.binds if bind.write]
+    processes = _threads_of(os.geteuid() if base["uid"] is None else base["uid"]) + limits.processes
+    hard = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: 4096, resource.RLIMIT_NPROC: processes}
+    hard |= {resource.RLIMIT_FSIZE: limits.file_bytes, resource.RLIMIT_AS: limits.memory_bytes}
+    program = shutil.which(command.argv[0], path=inside["PATH"]) or command.argv[0]
+    return {
+        **base,
+        "argv": [program, *command.argv[1:]],
+        "env": inside,
+        "cwd": work,
+        "sandbox": None,
+        "reduced": {
+            "paths": [[path, False] for path in reads] + [[path, True] for path in (*writes, "/dev/null")],
+            "limits": {str(kind): value for kind, value in hard.items()},
+            "filter": filter_path(platform.machine(), reduced=True).read_bytes().hex(),
+        },
+    }
+
+
+def _threads_of(uid: int) -> int:
+    """Threads that a user has: without a namespace of its own the kernel counts a command's among them."""
+    count = 0
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if entry.stat().st_uid == uid:
+                count += len(list((entry / "task").iterdir()))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # it ended
+    return count
 
 
 def _by_helper(command: Command) -> list[str]:

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, 
 FIRST_SLOT_UID = 61000
 FIRST_PROXY_UID = 62000
 SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
-_PROBES = Path(__file__).with_name("probes.py")
+PROBES = Path(__file__).with_name("probes.py")
 PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
 PROCESSES = 64
 """That a probe's sandbox may have."""
@@ -49,11 +50,11 @@ class TierReport:
     """What the sandbox can do here."""
 
     tier: str
-    """"A": all probes contained; "none": tenants' commands are refused."""
+    """"A": all probes contained; "B": reduced isolation, which the settings allow; "none": commands are refused."""
     limits: str
     """"cgroup v2", "cgroup v1" or "soft"."""
     missing: str
-    """The feature that is missing; empty in tier A."""
+    """The feature that tier A misses; empty there."""
     fix: str
     """What an operator does about it."""
     probes: tuple[Probe, ...]
@@ -116,6 +117,16 @@ def run_probes(
     bwrap: str, cgroups: Cgroups, *, slot: int, change: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 ) -> tuple[tuple[Probe, ...], float]:
     """Run the probes in a sandbox; `change` may take a layer away from the plan, to show that a probe can fail."""
+    with traps() as (folder, facts):
+        bind = Bind(under=PROBES.parent, path=PROBES.name, to="/in/probes.py")
+        shown = Shown(binds=(bind,), arguments=("/in/probes.py", json.dumps(facts)))
+        plan = probe_plan(folder, bwrap, cgroups, slot, shown)
+        return run_plan(folder, change(plan) if change else plan, facts["secret"])
+
+
+@contextmanager
+def traps() -> Iterator[tuple[Path, dict[str, str]]]:
+    """What the twelve probes try to reach: an empty folder beside it for the Attempt, and the facts for them."""
     secret = secrets.token_hex(16)
     with tempfile.TemporaryDirectory() as name, socket.socket() as listener, socket.socket(socket.AF_UNIX) as abstract:
         folder = Path(name)
@@ -126,16 +137,8 @@ def run_probes(
         listener.listen()
         abstract.bind("\0baray-probe-" + secret)
         abstract.listen()
-        facts = {
-            "secret_path": str(folder / "secret"),
-            "secret": secret,
-            "port": str(listener.getsockname()[1]),
-            "abstract": "baray-probe-" + secret,
-        }
-        bind = Bind(under=_PROBES.parent, path=_PROBES.name, to="/in/probes.py")
-        shown = Shown(binds=(bind,), arguments=("/in/probes.py", json.dumps(facts)))
-        plan = probe_plan(folder, bwrap, cgroups, slot, shown)
-        return run_plan(folder, change(plan) if change else plan, secret)
+        facts = {"secret_path": str(folder / "secret"), "secret": secret, "port": str(listener.getsockname()[1])}
+        yield folder, facts | {"abstract": "baray-probe-" + secret, "job": "/job"}
 
 
 def slot_owner(slot: int) -> Owner:
@@ -161,20 +164,26 @@ def environment_bind(base: Path = Path(sys.base_prefix)) -> tuple[tuple[Bind, ..
 
 def probe_plan(folder: Path, bwrap: str, cgroups: Cgroups, slot: int, shown: Shown) -> dict[str, Any]:
     """The plan of a program of ours that is run as a tenant's command would be."""
+    environment, program = environment_bind()
+    binds = (*environment, *shown.binds, Bind(under=folder, path="work", to="/job", write=True))
+    argv = (program, "-I", "-S", "-B", *shown.arguments)
+    base, limits = probe_base(folder, cgroups, slot)
+    return sandbox_plan(base, Command(argv=argv, binds=binds, environment={}, bwrap=bwrap), limits)
+
+
+def probe_base(folder: Path, cgroups: Cgroups, slot: int) -> tuple[dict[str, Any], Limits]:
+    """The folders, the limits and the first part of such a plan."""
     owner = slot_owner(slot)
     for part in ("work", "out"):
         (folder / part).mkdir()
         if owner.uid is not None and owner.gid is not None:
             os.chown(folder / part, owner.uid, owner.gid)
-    environment, program = environment_bind()
-    binds = (*environment, *shown.binds, Bind(under=folder, path="work", to="/job", write=True))
     limits = Limits(memory_bytes=2**28, time_seconds=_START_LIMIT_SECONDS, processes=PROCESSES)
     groups = make_group(cgroups, f"probe-{os.getpid()}-{folder.name}", limits)
     base = supervisor_plan(
         attempt_dir=folder, log=folder / "log.txt", number=1, limits=limits, owner=owner, cgroups=groups
     )
-    argv = (program, "-I", "-S", "-B", *shown.arguments)
-    return sandbox_plan(base, Command(argv=argv, binds=binds, environment={}, bwrap=bwrap), limits)
+    return base, limits
 
 
 def run_plan(folder: Path, plan: dict[str, Any], secret: str) -> tuple[tuple[Probe, ...], float]:

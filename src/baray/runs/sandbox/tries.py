@@ -1,11 +1,17 @@
-"""What an Attempt tried to reach, read from its proxy's lines."""
+"""What an Attempt may reach, and what it tried to, read from its proxy's lines."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from baray.core import Refused
+
+# A name: its last part begins with a letter, so that no way of writing an address passes.
+_TARGET = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?:([0-9]{1,5})")
 MOST_TARGETS = 100
 _OTHERS = "others"
 
@@ -26,6 +32,16 @@ def read_egress(path: Path) -> tuple[dict[str, Any], ...]:
         one["sent"] += line.get("sent", 0)
         one["received"] += line.get("received", 0)
     return tuple(found.values())
+
+
+def check_targets(targets: Iterable[str]) -> None:
+    """Raise Refused `bad_target` for what is not a plain `host:port` with a host's name in small letters."""
+    for target in targets:
+        found = _TARGET.fullmatch(target)
+        if found is None or len(target) > 260 or not 0 < int(found[1]) < 65536:
+            raise Refused(
+                "bad_target", f"'{target}' is no target for egress.", fix="Write a name and a port: example.org:443"
+            )
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -8,21 +8,32 @@ import os
 from pathlib import Path
 
 from baray.runs.sandbox import find_cgroups, probe
+from baray.runs.sandbox.reduced import or_reduced
 from baray.runs.worker.attempts import open_machine
 from baray.runs.worker.loop import Worker, install_signals, machine_memory_bytes
 
 __all__ = ["main"]
 
 
-def main(home: Path, socket: Path, slots: int, *, name: str = "local", modules: tuple[Path, ...] = ()) -> None:
+def main(
+    home: Path,
+    socket: Path,
+    slots: int,
+    *,
+    name: str = "local",
+    modules: tuple[Path, ...] = (),
+    allow_reduced: bool = False,
+) -> None:
     """Work for the control at `socket` until SIGTERM.
 
     `name` sets two workers of one home apart; `modules` are folders with trusted handlers beside the installed ones.
+    `allow_reduced`: commands may run with reduced isolation where the whole sandbox is missing.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     os.umask(0o027)
     cgroups = find_cgroups()
-    machine = open_machine(home, name, cgroups, modules)
+    report = or_reduced(probe(cgroups=cgroups), cgroups, slot=99, allow=allow_reduced)
+    machine = open_machine(home, name, cgroups, modules, tier=report.tier)
     with (machine.journal / "lock").open("w") as lock:
         # A worker that is being replaced may still be leaving: two must never answer for the same Attempts.
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -32,7 +43,7 @@ def main(home: Path, socket: Path, slots: int, *, name: str = "local", modules: 
             socket=socket,
             slots=slots,
             memory_bytes=machine_memory_bytes(),
-            report=probe(cgroups=cgroups),
+            report=report,
         )
         install_signals(worker)
         worker.run()

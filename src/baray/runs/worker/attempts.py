@@ -30,6 +30,7 @@ from baray.runs.sandbox import (
     find_bwrap,
     group_members,
     make_group,
+    no_sandbox,
     proxy_uid,
     sandbox_plan,
     slot_owner,
@@ -38,6 +39,8 @@ from baray.runs.sandbox import (
 )
 from baray.runs.sandbox.disk import make_image, why_no_images
 from baray.runs.sandbox.launch import DISK
+from baray.runs.sandbox.plan import reduced_plan
+from baray.runs.sandbox.reduced import interpreter_bind
 from baray.runs.sandbox.tries import read_egress
 from baray.runs.supervisor import boot_id, process_start
 
@@ -121,6 +124,8 @@ class Machine:
     """Folders with trusted handlers beside the installed ones."""
     why_no_images: str
     """Why a command's disk is watched instead of being a file system of its own; empty where it is one."""
+    reduced: bool = False
+    """Whether commands get reduced isolation."""
 
     def held(self, grant: LeaseGrant, slot: int) -> Held:
         """The Attempt of a grant. Its journal file is written first, so that whatever follows can be found again."""
@@ -148,7 +153,8 @@ class Machine:
     def launch(self, held: Held, grant: LeaseGrant) -> subprocess.Popen[bytes]:
         """Prepare the Attempt's folder and start its supervisor. Raises Refused `no_sandbox`, OSError."""
         owner = _home_owner(self.home)
-        _make_folders(self.home, held, owner, slot_owner(held.slot) if held.command else owner)
+        user = slot_owner(held.slot) if held.command and not self.reduced else owner
+        _make_folders(self.home, held, owner, user)
         limits = self._limits(grant, command=held.command)
         groups = make_group(self.cgroups, held.attempt_id, limits)
         base = supervisor_plan(
@@ -156,14 +162,14 @@ class Machine:
             log=held.folder.parent / "log.txt",
             number=held.number,
             limits=limits,
-            owner=slot_owner(held.slot) if held.command else owner,
+            owner=user,
             cgroups=groups,
         )
         facts: dict[str, Any] = {"run_id": held.run_id, "blobs": str(self.home / "blobs"), "spec": dict(grant.spec)}
         facts |= {"inputs": list(grant.inputs), "uid": base["uid"], "limit_bytes": limits.disk_bytes}
         replace_json(held.folder.parent / "spec.json", dict(grant.spec), durable=False)
         replace_json(held.folder / "attempt.json", facts, durable=False)
-        plan = self._command(held, grant, base, limits) if held.command else self._handler(held, base)
+        plan = self._plan(held, grant, base, limits)
         replace_json(held.folder / "supervisor.json", plan, durable=False)
         log = (held.folder / "supervisor.log").open("ab")
         with log:
@@ -207,6 +213,26 @@ class Machine:
         # -P: a module is never taken from the folder the process happens to stand in.
         return trusted_plan(base, [sys.executable, "-P", "-m", "baray.runs.attempt", held.directory], environment)
 
+    def _plan(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        if not held.command:
+            return self._handler(held, base)
+        return self._reduced(held, grant, base, limits) if self.reduced else self._command(held, grant, base, limits)
+
+    def _reduced(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        """A command with reduced isolation: as the user of the home, for closed folders stand where they are."""
+        if os.geteuid() == 0 and base["uid"] is None:
+            raise no_sandbox("reduced isolation is never given to root", "Let an ordinary user own the home.")
+        # Copies: their owner is the command's own user, who may change the mode of what it can open.
+        _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs, linked=False)
+        binds = (
+            *interpreter_bind(),
+            Bind(under=held.folder, path="in", to=""),
+            *(Bind(under=held.folder, path=name, to="", write=True) for name in ("work", "out")),
+        )
+        told = {"BARAY_RUN": held.run_id, "BARAY_ATTEMPT": held.attempt_id}
+        command = Command(argv=tuple(grant.spec["command"]), binds=binds, environment=told, bwrap="")
+        return reduced_plan(base, command, limits, held.folder)
+
     def _command(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
         bwrap = find_bwrap()
         _lay_inputs(self.home / "blobs", held.folder / "in", grant.inputs)
@@ -236,7 +262,7 @@ class Machine:
         return sandbox_plan(base, command, limits)
 
 
-def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, ...]) -> Machine:
+def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, ...], *, tier: str = "A") -> Machine:
     """Find this machine's parts. The supervisor is compiled once: as a script Python would compile it for every Attempt."""
     journal = home / "run" / f"attempts-{name}"
     journal.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -253,6 +279,7 @@ def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, .
         supervisor=compiled,
         modules=modules,
         why_no_images=no_images,
+        reduced=tier == "B",
     )
 
 
@@ -364,7 +391,7 @@ def _make_folders(home: Path, held: Held, owner: Owner, worker: Owner) -> None:
             folder.chmod(mode)
 
 
-def _lay_inputs(blobs: Path, folder: Path, inputs: tuple[Any, ...]) -> None:
+def _lay_inputs(blobs: Path, folder: Path, inputs: tuple[Any, ...], *, linked: bool = True) -> None:
     """Lay inputs out as folders of links to blobs: shown read-only in the sandbox, and another uid owns them."""
     for one in inputs:
         top = folder / one["name"]
@@ -377,15 +404,20 @@ def _lay_inputs(blobs: Path, folder: Path, inputs: tuple[Any, ...]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             digest = file["digest"].removeprefix("sha256:")
             blob = blobs / digest[:2] / digest[2:]
-            if not target.exists():
-                try:
-                    target.hardlink_to(blob)
-                except OSError:  # another file system, or too many links
-                    shutil.copyfile(blob, target)
-                    target.chmod(0o444)
+            if not target.exists() and not (linked and _linked(blob, target)):
+                shutil.copyfile(blob, target)
+                target.chmod(0o444)
     for place in folder.rglob("*"):
         if place.is_dir():
             place.chmod(0o755)  # the slot's uid reads them, whatever our umask
+
+
+def _linked(blob: Path, target: Path) -> bool:
+    try:
+        target.hardlink_to(blob)
+    except OSError:
+        return False  # another file system, or too many links
+    return True
 
 
 def _read_json(path: Path) -> dict[str, Any]:

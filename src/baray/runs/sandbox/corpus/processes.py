@@ -77,7 +77,7 @@ def victim_signal(facts: Facts) -> str:
 
 def victim_handle(facts: Facts) -> str:
     """Open a handle of another process."""
-    return _victim(facts, lambda pid: call(_PIDFD[ARCHITECTURE], pid, 0), errno.ESRCH, errno.EINVAL)
+    return _victim(facts, lambda pid: call(_PIDFD[ARCHITECTURE], pid, 0), errno.ESRCH, errno.EINVAL, errno.EPERM)
 
 
 def victim_trace(facts: Facts) -> str:
