@@ -34,6 +34,9 @@ _BATCH_DOCUMENTS = 512
 _BATCH_CHARACTERS = 2_000_000
 _LISTED_REFUSALS = 500
 _LETTERHEAD_FILES = 3
+_READERS_SHARE = 0.6
+"""Of the Run's memory, for the processes that read packed files."""
+_LEAST_READER_BYTES = 512_000_000
 _TITLE_CHARACTERS = 160
 _FACTS = dict.fromkeys(("key", "label", "valid_from", "valid_until", "path", "head"), pl.String) | {"record": pl.Int32}
 _DROP_COLUMNS = {
@@ -171,6 +174,7 @@ def _gather(context: AttemptContext, recipe: TextRecipe, papers: Sequence[Paper]
         ocr=find_ocr() if recipe.ocr else None,
         ocr_pages=recipe.ocr_pages,
         cpus=context.cpus,
+        most_memory=max(_LEAST_READER_BYTES, int(context.memory_bytes * _READERS_SHARE / max(1, context.cpus))),
     )
     sieve = _Sieve(context.work, recipe)
     sieve.tally.files = len(papers)

@@ -28,7 +28,11 @@ def _option(default: Value, text: str, *, unit: str = "", least: float = -math.i
 class TextRecipe:
     """Any files -> cleaned, deduplicated Documents."""
 
-    rows: str = _option("auto", "One Document per row of CSV, XLSX and JSONL: yes, no, or auto (JSONL only).")
+    rows: str = _option(
+        "auto",
+        "One Document per row of CSV, XLSX and JSONL: yes, no, or auto (JSONL; CSV with a column of texts, or of over"
+        " 2,000 rows or 5 MB).",
+    )
     text_field: str = _option("text", "Column or key that holds the text of a row, where rows are Documents.")
     languages: str = _option("", "Keep only Documents in these languages: km, en, other, with commas. Empty keeps all.")
     ocr: bool = _option(default=True, text="Read scans with the tesseract program.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from baray.core import Refused
 from baray.data.readers.base import REASONS, ReadOptions, Record, Refusal, SourceFile, refuse
@@ -10,11 +11,13 @@ from baray.data.readers.markup import read_html
 from baray.data.readers.pdf import read_pdf
 from baray.data.readers.plain import read_markdown, read_text
 from baray.data.readers.scan import find_ocr, read_image
-from baray.data.readers.sniff import is_scan, sniff
-from baray.data.readers.tables import read_csv, read_jsonl, read_xlsx
+from baray.data.readers.sniff import is_packed, is_scan, sniff
+from baray.data.readers.tables import read_csv, read_jsonl, read_xlsx, row_mode
 from baray.data.readers.word import read_docx
 
-__all__ = ["REASONS", "ReadOptions", "Record", "Refusal", "SourceFile", "find_ocr", "is_scan", "read_file"]
+__all__ = [
+    "REASONS", "ReadOptions", "Record", "Refusal", "SourceFile", "find_ocr", "is_packed", "is_scan", "read_file",
+]  # fmt: skip
 
 _WHOLE = {
     "text": lambda file, _options: read_text(file),
@@ -49,7 +52,9 @@ def _documents(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refu
     if file.bytes == 0:
         raise refuse("empty_file", "", "Remove it or add its content.")
     kind = sniff(file)
-    streamed = kind == "jsonl" or (kind == "csv" and options.rows == "yes")
+    if kind == "csv":
+        options = replace(options, rows=row_mode(file, options))
+    streamed = (kind == "jsonl" and options.rows != "no") or (kind == "csv" and options.rows == "yes")
     if file.bytes > options.max_bytes and not streamed:
         limit = options.max_bytes // 1_000_000
         raise refuse(

@@ -14,6 +14,7 @@ REASONS = {
     "empty_file": "The file has no bytes.",
     "encrypted": "The file is locked by a password.",
     "too_large": "The file, or what it unpacks to, is larger than allowed.",
+    "timeout": "Reading the file takes too long.",
     "no_text": "No text was found.",
     "no_ocr": "It is a scan, and the OCR program or its Khmer data is not installed or not wanted.",
     "legacy_font": "Khmer is written with a font from before Unicode: the letters stored are not Khmer letters.",
@@ -38,6 +39,10 @@ class ReadOptions:
     """Most pages of a file that are read as scans."""
     cpus: int
     """Processors that OCR may use at a time."""
+    most_memory: int = 1_000_000_000
+    """Address space, in bytes, of a process that reads packed files."""
+    most_seconds: int = 120
+    """Processor time, in seconds, that such a process may take for one file."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,10 @@ _PROGRAM = "tesseract"
 _WANTED = ("khm", "eng")
 _SECONDS = 180
 _MOST_PIXELS = 120_000_000
+_OCR_MEMORY = 1_500_000_000
+"""Address space of the program: a picture that says little of itself cannot take the Run's memory."""
+_PRLIMIT = shutil.which("prlimit")
+_TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 NO_OCR_FIX = "Install it: apt-get install tesseract-ocr tesseract-ocr-khm (as root), then build again."
 
 
@@ -58,8 +62,9 @@ def recognise(picture: Path | bytes, options: ReadOptions, *, dpi: int = 0) -> s
     try:
         # One thread each: several pages at a time use the processors better than OpenMP does within a page.
         done = subprocess.run(
-            command, input=data, capture_output=True, timeout=_SECONDS, check=False, env={"OMP_THREAD_LIMIT": "1"}
-        )
+            [_PRLIMIT, f"--as={_OCR_MEMORY}", *command] if _PRLIMIT else command,
+            input=data, capture_output=True, timeout=_SECONDS, check=False, env={"OMP_THREAD_LIMIT": "1"},
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise refuse("broken_file", f"OCR did not end within {_SECONDS} s.", "Scan the page again.") from error
     if done.returncode != 0:
@@ -69,13 +74,28 @@ def recognise(picture: Path | bytes, options: ReadOptions, *, dpi: int = 0) -> s
 
 
 def _size(head: bytes) -> tuple[int, int]:
-    """Width and height that a PNG or JPEG declares; (0, 0) where it is not told here (TIFF: the program's own limit)."""
+    """Width and height that a PNG, JPEG or TIFF declares; (0, 0) where they do not stand in its beginning."""
     if head.startswith(b"\x89PNG") and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
         return int(width), int(height)
     if head.startswith(b"\xff\xd8"):
         return _jpeg_size(head)
+    if head[:4] in _TIFF:
+        return _tiff_size(head, _TIFF[head[:4]])
     return 0, 0
+
+
+def _tiff_size(head: bytes, order: str) -> tuple[int, int]:
+    """Tags 256 and 257 of the first page, where its directory lies in `head`."""
+    sizes = {256: 0, 257: 0}
+    (start,) = struct.unpack_from(order + "I", head.ljust(8, b"\0"), 4)
+    if start + 2 <= len(head):
+        (count,) = struct.unpack_from(order + "H", head, start)
+        for at in range(start + 2, min(start + 2 + 12 * count, len(head) - 11), 12):
+            tag, kind = struct.unpack_from(order + "HH", head, at)
+            if tag in sizes:
+                (sizes[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), head, at + 8)
+    return sizes[256], sizes[257]
 
 
 def _jpeg_size(head: bytes) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import re
 import zipfile
 from pathlib import PurePosixPath
@@ -54,6 +55,13 @@ def sniff(file: SourceFile) -> str:
     return _textual(head, PurePosixPath(file.path).suffix.lower())
 
 
+def is_packed(file: SourceFile) -> bool:
+    """Whether `file` may hold more than its own length: PDF, and archives as Office writes them."""
+    with file.blob.open("rb") as stream:
+        head = stream.read(1024)
+    return b"%PDF-" in head or head.startswith(b"PK")
+
+
 def is_scan(file: SourceFile) -> bool:
     """Whether `file` begins as a picture."""
     with file.blob.open("rb") as stream:
@@ -78,7 +86,9 @@ def _packed(file: SourceFile) -> str:
 
 
 def _old_office(file: SourceFile) -> Exception:
-    if _ENCRYPTED in file.blob.read_bytes():
+    with file.blob.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        locked = data.find(_ENCRYPTED) >= 0
+    if locked:
         return refuse("encrypted", "The file is locked by a password.", "Save it without a password and add it again.")
     return refuse("unsupported_type", "It is an Office file from before 2007.", _KNOWN_FIX)
 

@@ -6,6 +6,7 @@ import csv
 import datetime
 import io
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import python_calamine
@@ -18,6 +19,22 @@ _SAMPLE = 65536
 _LONGEST_FIELD = 10_000_000
 _LONGEST_LINE = 16_000_000
 _LONGEST_HEADER = 80
+_LONG_TABLE = 5_000_000
+_MANY_ROWS = 2000
+
+
+def row_mode(file: SourceFile, options: ReadOptions) -> str:
+    """`yes` or `no` for a CSV file: with `auto`, rows are Documents where the table is long or has a column of texts."""
+    if options.rows != "auto":
+        return options.rows
+    if file.bytes > _LONG_TABLE:
+        return "yes"
+    with file.blob.open("rb") as stream:
+        head = stream.read(_SAMPLE)
+        lines = head.count(b"\n") + sum(part.count(b"\n") for part in iter(lambda: stream.read(_SAMPLE), b""))
+    first = head.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()
+    names = [name.strip(' "') for name in re.split("[,;\t|]", first)]
+    return "yes" if lines > _MANY_ROWS or (len(names) > 1 and options.text_field in names) else "no"
 
 
 def read_csv(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:

@@ -55,6 +55,8 @@ class Report:
         found = [f"DAMAGED  {finding}" for finding in self.findings]
         looked = ", ".join(f"{count} {kind}" for kind, count in self.checked.items() if isinstance(count, int))
         verdict = "Verified" if self.ok else f"{len(self.findings)} damaged things found"
+        if self.proves:
+            looked = "It proves:"
         found.append(f"{verdict}: {self.entries} entries. {looked}".rstrip())
         found += [f"  {name}: {value}" for name, value in _flat(self.proves)]
         if self.not_checked:

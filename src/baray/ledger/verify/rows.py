@@ -24,7 +24,7 @@ ALWAYS_OPEN = (
     "credentials, and the secrets, expiry and label limits of tokens",
     "the order between Runs, their progress and error texts",
     "a second Run that made the same bytes",
-    "requests to lower a label and the words on them, and signed provenance",
+    "requests to lower a label and the words on them",
     "counts of usage, and the home's own notes in table meta",
 )
 """What no entry binds."""
