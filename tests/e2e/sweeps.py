@@ -207,12 +207,14 @@ def furnish(world: World, project: str, label: str = "internal") -> None:
     answer = wait_for(lambda: _asked(world, f"services/desk-{project}/ask{at}", asked), 10)
     token = world.api("POST", f"tokens{at}", {"name": f"spare of {project}", "expires": "1h"})
     world.api("POST", "users", {"name": f"somebody-{project}"})
+    lower = {"ref": f"source:{name}", "to": "public", "reason": "an example"}
+    asked_for = world.api("POST", f"labels/lower{at}", lower) if label != "public" else {"id": "lw_" + "0" * 26}
     world.made[project] = {
         "project": project, "source": name, "dataset": name, "index": name, "model": f"model-{project}",
         "run": run["id"], "failing": failing["id"], "desk": f"desk-{project}", "routing": f"routing-{project}",
         "answer": answer["id"].removeprefix("answer:"), "token": token["id"], "actor": f"somebody-{project}",
         "digest": "sha256:" + hashlib.sha256(fact).hexdigest(),
-        "file": "report.json", "link": "nothing",
+        "file": "report.json", "link": "nothing", "lowering": asked_for["id"],
     }  # fmt: skip
 
 
@@ -226,7 +228,7 @@ def missing(things: dict[str, str]) -> dict[str, str]:
     found = {}
     for word, name in things.items():
         other = "0" if name[-1] != "0" else "1"
-        found[word] = name[:-1] + other if re.fullmatch(r"[a-z]_\w{26}|sha256:\w{64}", name) else f"no-{word}-here"
+        found[word] = name[:-1] + other if re.fullmatch(r"[a-z]{1,2}_\w{26}|sha256:\w{64}", name) else f"no-{word}-here"
     return found | {"file": things["file"], "link": things["link"]}
 
 
@@ -250,7 +252,8 @@ USUAL = {
     "/api/v1/services/": {"name": "desk"}, "/api/v1/datasets/": {"name": "dataset"}, "/api/v1/projects/": {"name": "project"},
     "/api/v1/users/": {"name": "actor"}, "/datasets/": {"name": "dataset"}, "/models/": {"name": "model"},
     "/desks/": {"name": "desk"},
-    "": {"run_id": "run", "answer_id": "answer", "token_id": "token", "plural": "=datasets", "name": "dataset", "path": "file",
+    "": {"run_id": "run", "answer_id": "answer", "token_id": "token", "request_id": "lowering",
+         "plural": "=datasets", "name": "dataset", "path": "file",
          "digest": "digest"},
 }  # fmt: skip
 """Start of a route -> placeholder -> what stands there (`=` literally)."""
@@ -261,6 +264,17 @@ EXAMPLES = {
     "GET /api/v1/lineage": Asked(query="ref=run:{run}"),
     "GET /lineage": Asked(query="ref=dataset:{dataset}"),
     "GET /ledger/{path}": Asked(path={"path": "=checkpoint"}),
+    "GET /api/v1/labels/show": Asked(query="ref=dataset:{dataset}"),
+    "GET /api/v1/labels/impact": Asked(query="ref=dataset:{dataset}&to=secret"),
+    "POST /api/v1/labels/raise": Asked(
+        body={"ref": "dataset:{dataset}", "to": "public", "reason": "an example"}, mends=("not_higher",)
+    ),
+    "POST /api/v1/labels/lower": Asked(body={"ref": "dataset:{dataset}", "to": "public", "reason": "an example"}),
+    "POST /api/v1/labels/requests/{request_id}/word": Asked(
+        body={"verdict": "approve", "signature": "none"}, mends=("no_key", "self_approval")
+    ),
+    "POST /api/v1/labels/key": Asked(body={"public": "no key"}, mends=("bad_key",)),
+    "POST /api/v1/projects/{name}/clearance": Asked(body={"label": ""}),
     "POST /api/v1/blobs/missing": Asked(body={"digests": ["{digest}"]}),
     "PUT /api/v1/blobs/{digest}": Asked(
         path={"digest": "=sha256:" + hashlib.sha256(b"bytes").hexdigest()}, body=b"bytes"

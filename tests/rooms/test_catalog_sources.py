@@ -131,7 +131,6 @@ def test_documents_csv_says_more_of_single_files_and_is_none_itself(site, projec
         ("public", "internal", "internal"),
         ("internal:health", "restricted:land", "restricted:health,land"),
         ("internal@main,court", "internal@main", "internal@main"),
-        ("internal@main", "internal@court", "internal@"),
         ("internal@main", "internal", "internal@main"),
     ],
 )
@@ -139,6 +138,12 @@ def test_a_row_raises_a_label_and_never_lowers_it(site, project, own, said, labe
     csv = f'path,label\nfee.txt,"{said}"\n'
     version = add(site, project, with_csv(csv), label=parse_label(own))
     assert files_of(site, version)["fee.txt"].label == label
+
+
+def test_a_row_that_would_hide_its_file_from_the_whole_project_is_refused(site, project):
+    with pytest.raises(Refused) as refused:
+        add(site, project, with_csv('path,label\nfee.txt,"internal@court"\n'), label=parse_label("internal@main"))
+    assert refused.value.code == "label_blocks_project"
 
 
 @pytest.mark.parametrize(

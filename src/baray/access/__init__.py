@@ -5,6 +5,7 @@ Does not own: what an action does; a caller loads the row and passes what the de
 """
 
 from baray.access.gate import blocked, held_by, may_read, may_stand_for
+from baray.access.holding import check_holding, owners, set_project_clearance
 from baray.access.identity import (
     DEFAULT_PROJECT,
     OPERATOR,
@@ -102,6 +103,7 @@ __all__ = [
     "blocked",
     "bootstrap",
     "check_grant",
+    "check_holding",
     "check_scopes",
     "cleared",
     "create_actor",
@@ -123,6 +125,7 @@ __all__ = [
     "narrowed",
     "needs_touch",
     "open_session",
+    "owners",
     "parse_label",
     "project_by_id",
     "project_named",
@@ -135,6 +138,7 @@ __all__ = [
     "revoke_token",
     "scope_missing",
     "set_member",
+    "set_project_clearance",
     "set_site_role",
     "subject_token",
     "tokens_of",

@@ -26,6 +26,11 @@ def project_by_id(tx: Tx, project_id: str) -> Any:  # noqa: ANN401 - a row
     return tx.execute(select(project).where(project.c.id == project_id)).one()
 
 
+def set_project(tx: Tx, project_id: str, values: dict[str, Any]) -> None:
+    """Change a project's columns."""
+    tx.execute(update(project).where(project.c.id == project_id).values(values))
+
+
 def projects(tx: Tx) -> list[Any]:
     """All projects by name."""
     return list(tx.execute(select(project).order_by(project.c.name)))

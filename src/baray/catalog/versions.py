@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from baray.access import Label, Site, join, parse_label
+from baray.access import Label, Site, check_holding, join, parse_label
 from baray.catalog import records
 from baray.catalog.documents import DOCUMENTS_CSV, describe_files
 from baray.catalog.nouns import FileEntry, Output, SourceFile, VersionRow
@@ -213,6 +213,7 @@ def _insert_source(
     row |= {"bytes": found["summary"]["bytes"], "summary": canonical_json(found["summary"]).decode()}
     records.add_version(tx, row)
     records.add_source_files(tx, str(row["id"]), files)
+    check_holding(tx, request.project_id, parse_label(found["label"]), f"Source '{request.name}'")
     _record(tx, site, "source.added", request.actor_id, request.project_id, row)
     added = records.by_id(tx, str(row["id"]))
     assert added is not None

@@ -9,7 +9,7 @@ from fastapi.staticfiles import StaticFiles
 
 from baray import __version__
 from baray.web import boundary
-from baray.web.api import account, admin, ledger, reports, runs, services, sources, system, tokens
+from baray.web.api import account, admin, labels, ledger, reports, runs, services, sources, system, tokens
 from baray.web.console import doorway, pages, people, rendering, report
 from baray.web.house import House
 
@@ -35,6 +35,7 @@ def make_app(house: House) -> FastAPI:
         tokens.router,
         account.router,
         ledger.api,
+        labels.router,
         reports.router,
         runs.router,
         services.router,

@@ -24,6 +24,7 @@ from baray.access import (
     load_actor,
     may_read,
     members,
+    owners,
     parse_label,
     project_by_id,
 )
@@ -163,14 +164,9 @@ def _check_project(tx: Tx, version: VersionRow, label: Label) -> None:
             "label_blocks_project",
             what=f"{version.ref} cannot become {label}.",
             why=f"It would not be released to its own project {project.name}: nobody could read or lower it again.",
-            ask=_stewards(tx, version.project_id),
+            ask=owners(tx, version.project_id),
             change=f"Name the project behind the @: {label},{project.name}.",
         )
-
-
-def _stewards(tx: Tx, project_id: str) -> str:
-    names = [str(row.name) for row in members(tx, project_id) if row.role in ("steward", "owner")]
-    return ", ".join(names) or "an operator of the home"
 
 
 def _walk(tx: Tx, start: str, to: Label, people: list[Actor]) -> Iterator[Reached]:

@@ -108,14 +108,6 @@ def _show_desk(cli: Cli, name: str) -> None:
     cli.screen.show(service, lambda: service_lines(service))
 
 
-def _show_label(cli: Cli, ref: str) -> None:
-    thing = cli.client.thing(ref)
-    level, _, rest = str(thing["label"]).partition(":")
-    document = {"ref": thing.get("ref", ref), "label": thing["label"], "level": level.partition("@")[0]}
-    document["categories"] = [part for part in rest.partition("@")[0].split(",") if part]
-    cli.screen.show(document, lambda: fields(document.items()))
-
-
 def _recipes(cli: Cli, name: str | None) -> None:
     page = cli.client.get("recipes")
     items = [recipe for recipe in page["items"] if name in (None, recipe["name"])]
@@ -144,5 +136,4 @@ EXPORT_MODEL = _export("model")
 LIST_SERVICES = Leaf(run=_list_services, example="baray service list")
 SHOW_SERVICE = Leaf(run=_show_service, params=(argument("name"),), example="baray service show counter")
 SHOW_DESK = Leaf(run=_show_desk, params=(argument("name"),), example="baray desk show counter")
-SHOW_LABEL = Leaf(run=_show_label, params=(argument("ref"),), example="baray label show dataset:circulars")
 RECIPES = Leaf(run=_recipes, params=(argument("name", required=False),), example="baray recipes text")

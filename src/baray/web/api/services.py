@@ -178,6 +178,11 @@ def receipt_bytes(tx: Tx, request: Request, who: Caller, answer_id: str) -> byte
     return serve.receipt_of(_readable_answer(tx, request, who, answer_id)).canonical()
 
 
+def answer_label(tx: Tx, request: Request, who: Caller, answer_id: str) -> str:
+    """The label of an Answer that is in force for its readers."""
+    return _answer_label(who, _readable_answer(tx, request, who, answer_id))
+
+
 def await_answer(request: Request, answer_id: str) -> None:
     """Wait until the router's spool has brought an Answer that was given a moment ago, at most four seconds.
 

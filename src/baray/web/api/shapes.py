@@ -184,6 +184,37 @@ class CosignBody(Body):
     note: str = Field(min_length=1, max_length=100_000)
 
 
+class LabelBody(Body):
+    """A label to raise."""
+
+    ref: str = Field(max_length=200)
+    to: str = Field(max_length=1000)
+    reason: str = Field(default="", max_length=2000)
+
+
+class LowerBody(LabelBody):
+    """A label to ask to be lowered."""
+
+
+class WordBody(Body):
+    """One person's signed word on a request."""
+
+    verdict: str = Field(pattern="^(approve|refuse)$")
+    signature: str = Field(max_length=4000)
+
+
+class KeyBody(Body):
+    """A public key to sign approvals with."""
+
+    public: str = Field(max_length=200)
+
+
+class ProjectLabelBody(Body):
+    """What a project may hold at most; an empty label takes the limit away."""
+
+    label: str = Field(default="", max_length=1000)
+
+
 def version_json(row: VersionRow) -> dict[str, Any]:
     """A version as lists show it."""
     shown = asdict(row) | {"created": iso_time(row.created), "run": row.run_id}
