@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -59,6 +60,8 @@ _IDENTITY_HEAD = b"baray dataset rows 1\n"
 _PART_BYTES = 256_000_000
 _PREVIEW_ROWS = 100
 _PREVIEW_CHARACTERS = 2000
+_NO_LICENCE = "NOASSERTION"
+_SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 
 
 class Identity:
@@ -248,8 +251,28 @@ class Tally:
         return found
 
 
-def croissant(*, name: str, digest: str, folder: Path, report: dict[str, Any], date: str) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """One of the Sources that a Dataset is made of, as its description tells of it."""
+
+    title: str
+    """Any script."""
+    ref: str
+    """For example source:letters@v1."""
+    digest: str
+    """Identity of the version."""
+    licences: tuple[str, ...]
+    """SPDX identifiers, or whatever text its owner gave; NOASSERTION for none."""
+    owner: str
+    """Who answers for it."""
+
+
+def croissant(
+    *, name: str, digest: str, folder: Path, report: dict[str, Any], date: str, origins: list[Origin]
+) -> dict[str, Any]:
     """Metadata in the Croissant format 1.0 (MLCommons), which loaders of other tools read."""
+    titles = list(dict.fromkeys(origin.title for origin in origins if origin.title)) or [name]
+    owners = list(dict.fromkeys(origin.owner for origin in origins if origin.owner)) or [name]
     files = [
         {
             "@type": "cr:FileObject",
@@ -262,21 +285,44 @@ def croissant(*, name: str, digest: str, folder: Path, report: dict[str, Any], d
         }
         for path in sorted((folder / "data").glob("*.parquet"))
     ]
+    parts = {"@type": "cr:FileSet", "@id": "parts", "name": "parts", "includes": "data/*.parquet"}
+    parts |= {"encodingFormat": "application/x-parquet"}
     return {
         "@context": _CROISSANT_CONTEXT,
         "@type": "sc:Dataset",
         "name": name,
-        "description": f"{report['kept']} cleaned and deduplicated Documents.",
+        "alternateName": titles,
+        "description": f"{report['kept']} cleaned and deduplicated Documents of: {', '.join(titles)}.",
         "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "version": digest,
+        "version": f"1.0.0+{digest.replace(':', '.')}",
+        "identifier": digest,
+        "url": f"urn:baray:dataset:{name}",
+        "license": sorted({_licence(one) for origin in origins for one in origin.licences}) or [_NO_LICENCE],
+        "creator": [{"@type": "sc:Organization", "name": owner} for owner in owners],
+        "citeAs": f"{', '.join(owners)}: {', '.join(titles)} ({name}), {date}, {digest}",
+        "isBasedOn": [
+            {
+                "@type": "sc:CreativeWork",
+                "name": origin.title,
+                "identifier": origin.digest,
+                "url": f"urn:baray:{origin.ref}",
+            }
+            for origin in origins
+        ],
         "datePublished": date,
         "inLanguage": sorted(language for language in report["languages"] if language != "other"),
-        "distribution": files,
-        "recordSet": [{"@type": "cr:RecordSet", "@id": "documents", "name": "documents", "field": _fields(files)}],
+        "distribution": [*files, parts],
+        "recordSet": [{"@type": "cr:RecordSet", "@id": "documents", "name": "documents", "field": _fields()}],
     }
 
 
-def _fields(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _licence(text: str) -> str:
+    """The address that SPDX gives an identifier; other text stays as its owner wrote it."""
+    known = text != _NO_LICENCE and _SPDX.fullmatch(text) is not None
+    return f"https://spdx.org/licenses/{text}" if known else text
+
+
+def _fields() -> list[dict[str, Any]]:
     types = {pa.string(): "sc:Text", pa.int32(): "sc:Integer", pa.float64(): "sc:Float"}
     return [
         {
@@ -284,7 +330,7 @@ def _fields(files: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "@id": f"documents/{column.name}",
             "name": column.name,
             "dataType": types[column.type],
-            "source": {"fileObject": {"@id": files[0]["@id"]}, "extract": {"column": column.name}},
+            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}},
         }
         for column in ROWS
     ]
@@ -301,6 +347,8 @@ _CROISSANT_CONTEXT = {
     "column": "cr:column",
     "conformsTo": "dct:conformsTo",
     "data": {"@id": "cr:data", "@type": "@json"},
+    "equivalentProperty": "cr:equivalentProperty",
+    "samplingRate": "cr:samplingRate",
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",

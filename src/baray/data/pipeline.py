@@ -22,7 +22,19 @@ from baray.core import Refused as RefusedRun
 from baray.data.documents import Document, Paper, Preparation, Refused, prepared
 from baray.data.duplicates import Drop, NearRule, exact, near, preference
 from baray.data.minhash import BANDS, Words, band_keys
-from baray.data.output import DROPPED, ROWS, Identity, Parts, Preview, Spill, Tally, croissant, entries, write_json
+from baray.data.output import (
+    DROPPED,
+    ROWS,
+    Identity,
+    Origin,
+    Parts,
+    Preview,
+    Spill,
+    Tally,
+    croissant,
+    entries,
+    write_json,
+)
 from baray.data.readers import ReadOptions, SourceFile, find_ocr
 from baray.data.recipes import TextRecipe, read_options
 from baray.data.steps import STEPS, judge
@@ -77,9 +89,23 @@ def build(context: AttemptContext) -> list[Output]:
     write_json(folder / "report.json", report)
     write_json(
         folder / "croissant.json",
-        croissant(name=name, digest=identity.digest(), folder=folder, report=report, date=context.today),
+        croissant(
+            name=name,
+            digest=identity.digest(),
+            folder=folder,
+            report=report,
+            date=context.today,
+            origins=_origins(context),
+        ),
     )
     return [_output(name, identity.digest(), folder, sieve.tally, report)]
+
+
+def _origins(context: AttemptContext) -> list[Origin]:
+    return [
+        Origin(title=one.title or one.ref, ref=one.ref, digest=one.digest, licences=one.licences, owner=one.owner)
+        for _, one in sorted(context.inputs.items())
+    ]
 
 
 def _papers(context: AttemptContext) -> list[Paper]:

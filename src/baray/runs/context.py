@@ -54,6 +54,12 @@ class Input:
     """Label of the version."""
     files: tuple[InputFile, ...]
     """Its files, by path."""
+    title: str = ""
+    """Of the thing, any script."""
+    licences: tuple[str, ...] = ()
+    """Of every Source that it was made of; NOASSERTION where one has none."""
+    owner: str = ""
+    """Title of the project that owns it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +130,4 @@ def replace_json(path: Path, value: object, *, durable: bool) -> None:
 def input_from_json(found: Mapping[str, Any], blob: Callable[[str], Path]) -> Input:
     """Read an Input from a lease grant; `blob` tells where a digest's bytes lie."""
     files = tuple(InputFile(**{**file, "blob": blob(file["digest"])}) for file in found["files"])
-    return Input(**{**found, "files": files})
+    return Input(**{**found, "files": files, "licences": tuple(found.get("licences", ()))})

@@ -22,6 +22,7 @@ from baray.catalog import (
     attest,
     by_id,
     inherit_floor,
+    licences,
     publish,
     read_manifest,
     version_files,
@@ -195,8 +196,9 @@ def _input_json(tx: Tx, site: Site, name: str, found: Mapping[str, Any]) -> dict
     if version is None:
         raise Fault("no_version", f"Version {found['ref']} of input '{name}' is gone.")
     files = [asdict(file) for file in version_files(tx, site, version)]
-    facts = {"name": name, "ref": version.ref, "kind": version.kind, "digest": version.digest, "label": version.label}
-    return facts | {"files": files}
+    facts: dict[str, Any] = {"name": name, "ref": version.ref, "kind": version.kind, "digest": version.digest}
+    facts |= {"label": version.label, "title": version.title, "licences": list(licences(tx, [version.id]))}
+    return facts | {"owner": project_by_id(tx, version.project_id).title, "files": files}
 
 
 def _output(site: Site, found: Mapping[str, Any]) -> Output:

@@ -23,6 +23,11 @@ def render_card(name: str, *, facts: dict[str, Any], evaluation: dict[str, Any])
     )
 
 
+def _titled(facts: dict[str, Any]) -> str:
+    title = facts.get("input_title", "")
+    return f"“{title}”, " if title and title not in facts["input"] else ""
+
+
 def _purpose(facts: dict[str, Any]) -> list[str]:
     return [
         f"Proposes which of {len(facts['classes'])} classes a short text belongs to: {', '.join(facts['classes'])}.",
@@ -67,10 +72,17 @@ def _making(facts: dict[str, Any], evaluation: dict[str, Any]) -> list[str]:
     return [
         "## How it was made",
         "",
-        f"From `{facts['input']}` (`{facts['input_digest']}`): {letters['train']} letters to train, "
+        f"From {_titled(facts)}`{facts['input']}` (`{facts['input_digest']}`): {letters['train']} letters to train, "
         f"{letters['validation']} to choose, {letters['test']} held out; the split goes by the digest of the text.",
         f"Character n-grams of {chosen['shortest']} to {chosen['longest']} code points, hashed, scaled by how much each tells; "
         f"multinomial logistic regression, C = {chosen['c']:g}.",
         "",
-        "`model.json` states the format, `evaluation.json` holds all numbers, `bom.json` the parts.",
+        f"Licences of these letters: {', '.join(facts.get('licences', ())) or 'none stated'}.",
+        "",
+        "`model.json` states the format, `evaluation.json` holds all numbers, `bom.json` the parts and their licences.",
+        "",
+        "## How to check it",
+        "",
+        "`model.sig` signs every file beside it, the label and the licences (OpenSSF Model Signing, ECDSA P-256):",
+        "`baray model verify .`, or any tool that reads that format, with the office's `artifacts.pub`.",
     ]

@@ -6,8 +6,9 @@ Others load it without Baray: the weights with the `safetensors` package, the re
 from __future__ import annotations
 
 import json
+import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from baray.core import canonical_json, digest_bytes, digest_json
 from baray.train.fitting import Fitted
 
 FORMAT = "baray-linear-text/1"
+_NO_LICENCE = "NOASSERTION"
+_SPDX = re.compile(r"(?!NOASSERTION)[A-Za-z0-9.+-]+")
 _DTYPES = {"float32": "F32", "int32": "I32"}
 
 
@@ -119,14 +122,21 @@ def write_bill(
         "bom-ref": f"model:{written.digest}",
         "name": name,
         "version": written.digest,
+        "description": f"Proposes one of {len(facts['classes'])} classes for a short text.",
         "hashes": [{"alg": "SHA-256", "content": written.weights_digest.removeprefix("sha256:")}],
         "modelCard": _model_card(dataset, evaluation),
+        "properties": [
+            {"name": "baray:identity", "value": written.digest},
+            {"name": "baray:label", "value": facts["label"]},
+        ],
     }
     data = {
         "type": "data",
         "bom-ref": dataset,
         "name": facts["input"],
+        "description": facts.get("input_title") or facts["input"],
         "version": facts["input_digest"],
+        "licenses": _licences(facts.get("licences", ())),
         "data": [{"type": "dataset", "name": facts["input"], "classification": facts["label"]}],
     }
     libraries = [_library(library, version) for library, version in sorted(versions.items())]
@@ -170,6 +180,13 @@ def _model_card(dataset: str, evaluation: dict[str, Any]) -> dict[str, Any]:
             "technicalLimitations": limits,
         },
     }
+
+
+def _licences(texts: Sequence[str]) -> list[dict[str, Any]]:
+    """CycloneDX's licences: one SPDX expression where all are identifiers, else each as its owner wrote it."""
+    if texts and all(_SPDX.fullmatch(text) for text in texts):
+        return [{"expression": " AND ".join(texts), "acknowledgement": "declared"}]
+    return [{"license": {"name": text, "acknowledgement": "declared"}} for text in texts or (_NO_LICENCE,)]
 
 
 def _library(name: str, version: str) -> dict[str, str]:

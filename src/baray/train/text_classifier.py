@@ -117,6 +117,8 @@ def _facts(source: Input, letters: Letters, model: Fitted) -> dict[str, Any]:
     return {
         "input": source.ref,
         "input_digest": source.digest,
+        "input_title": source.title,
+        "licences": list(source.licences),
         "label": source.label,
         "letters": len(letters.letters),
         "languages": languages,
