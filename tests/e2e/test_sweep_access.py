@@ -5,6 +5,7 @@
     yes       policy allows: the request is done, or refused for what is asked, not for who asks
     role      403: known here, but the role in the project is too weak
     site-role 403: needs a role on the home
+    session   403: a person does this in a browser, never a token
     hidden    404: nothing of the kind exists for this caller
     sign-in   401
 
@@ -53,13 +54,17 @@ def table() -> tuple[list[str], dict[str, dict[str, str]]]:
     return list(rows[0])[1:], {row.pop("route"): row for row in rows}
 
 
+_VERDICTS = {"role_too_weak": "role", "site_role_needed": "site-role", "session_needed": "session"}
+
+
 def verdict(route: str, reply: Reply) -> str:
     """What policy said, as the table says it."""
-    if reply.status in (401, 404):
+    is_problem = reply.headers.get("content-type") == "application/problem+json"
+    code = reply.json()["code"] if is_problem else ""
+    if reply.status in (401, 404) and code not in EXAMPLES.get(route, Asked()).mends:
         return "sign-in" if reply.status == 401 else "hidden"
-    code = reply.json().get("code", "") if reply.status >= 400 else ""
-    if code in ("role_too_weak", "site_role_needed"):
-        return "role" if code == "role_too_weak" else "site-role"
+    if code in _VERDICTS:
+        return _VERDICTS[code]
     if code and code not in EXAMPLES.get(route, Asked()).mends:
         return f"{reply.status}: {reply.text}"
     return "yes"
@@ -79,14 +84,14 @@ def things(world: World, route: str, project: str, token: str | None) -> dict[st
     if route == "POST /sign-in":
         made = world.api("POST", "login-links")["url"].partition("link=")[2]
         found["link"] = made
-    if route == "DELETE /api/v1/tokens/{token_id}" and token is not None:
+    if "{token_id}" in route and token is not None:
         asked = {"name": "to be ended", "expires": "1h"}
         found["token"] = world.api("POST", "tokens", asked, token=token)["id"]
     if route == "POST /api/v1/services/{name}/stop":
         found["desk"] = world.fresh()
         made = {"name": found["desk"], "kind": "desk", "index": found["index"], "audience": ["project"]}
         world.api("POST", f"services?project={project}", made)
-    if route == "POST /api/v1/users/{name}/disable":
+    if route in ("POST /api/v1/users/{name}/disable", "POST /people/{name}/disable"):
         found["actor"] = world.fresh()
         world.api("POST", "users", {"name": found["actor"]})
     return found
@@ -140,6 +145,7 @@ def test_every_route_by_every_role_here_and_elsewhere(world):
 
 OF_THE_HOME = {
     ("POST /api/v1/projects/{name}/members", "actor"): "people belong to the home: an owner adds them by their names",
+    ("POST /people/{name}/role", "actor"): "the same from the page",
 }
 """(route, what is named) that is no project's own, and why."""
 
