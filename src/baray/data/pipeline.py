@@ -229,6 +229,7 @@ def _duplicates(sieve: _Sieve, recipe: TextRecipe, today: str) -> dict[int, tupl
     drops = {drop.row: ("exact_duplicates", drop) for drop in exact(facts, ranks, today)}
     if recipe.near_duplicates > 0:
         keys = np.concatenate(sieve.bands)
+        sieve.bands.clear()  # of a million rows the copy is 160 MB
         keys[list(drops)] = 0
         rule = NearRule(threshold=recipe.near_duplicates, numbers_must_agree=recipe.numbers_must_agree, today=today)
         drops |= {drop.row: ("near_duplicates", drop) for drop in near(facts, keys, ranks, sieve.survivors.text, rule)}

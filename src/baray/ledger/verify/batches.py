@@ -17,10 +17,11 @@ from baray.ledger.verify.report import Notebook
 from baray.ledger.verify.told import Told
 from baray.ledger.witness import HASH_BYTES
 
-_RECEIPT = (
-    "id", "service_id", "revision_id", "project_id", "actor_id", "created", "outcome", "question", "language", "label",
-    "answer", "citations", "ms",
-)  # fmt: skip
+_ANSWERS = """
+    SELECT id, service_id, revision_id, project_id, actor_id, created, outcome, question, language, label, answer,
+           citations, ms, receipt_digest
+    FROM answer ORDER BY rowid
+"""
 _VERSION = 1
 _MOST_HASHES = 20_000_000
 """Most leaves that are hashed in search of the batches that are whole, where rows were erased."""
@@ -61,12 +62,15 @@ def check_answers(connection: sqlite3.Connection, told: Told, notes: Notebook, *
 
 def _read(connection: sqlite3.Connection, notes: Notebook) -> _Rows:
     found = _Rows()
-    sql = f"SELECT {', '.join(_RECEIPT)}, receipt_digest FROM answer ORDER BY rowid"  # noqa: S608 - constant
-    for place, row in enumerate(connection.execute(sql)):
+    cursor = connection.execute(_ANSWERS)
+    names = [column[0] for column in cursor.description]
+    for place, values in enumerate(cursor):
         notes.count("answers")
-        digest = _receipt_digest(dict(zip(_RECEIPT, row, strict=False)))
-        if digest != row[-1]:
-            found.changed[place] = str(row[0])
+        row = dict(zip(names, values, strict=True))
+        stored = row.pop("receipt_digest")
+        digest = _receipt_digest(row)
+        if digest != stored:
+            found.changed[place] = str(row["id"])
         found.leaves += tree.hash_leaves([digest.encode()])
     return found
 
