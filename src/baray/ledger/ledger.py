@@ -148,8 +148,7 @@ class Ledger:
             middle = (low + high) // 2
             found = decode_entry(*records.entries(tx, middle - 1, 1)[0])
             low, high = (middle + 1, high) if found.time < time else (low, middle)
-        entries = [decode_entry(index, data) for index, data in records.of_kinds(tx, low, kinds)]
-        return [entry for entry in entries if entry.kind in kinds]
+        return [decode_entry(index, data) for index, data in records.of_kinds(tx, low, kinds)]
 
     def inclusion(self, tx: Tx, index: int, size: int) -> list[bytes]:
         """Proof that entry `index` is among the first `size`."""

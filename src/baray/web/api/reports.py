@@ -18,7 +18,7 @@ from baray.access import LEVELS, actors, may_read, parse_label, projects
 from baray.core import NotFound, iso_time
 from baray.store import Tx
 from baray.web.api.shapes import MAX_NUMBER, Body
-from baray.web.boundary import Caller, allow, house_of, signed_in, site_of
+from baray.web.boundary import READ_LEVEL, Caller, allow, house_of, signed_in, site_of
 from baray.web.console import paper
 
 router = APIRouter(tags=["reports"])
@@ -28,7 +28,7 @@ MAX_SHOWN = 40
 """Rows of each list: a report is a page."""
 _COLUMNS = ("source", "dataset", "index", "model", "run", "service", "answer")
 _EGRESS = tuple(kind for kind in log.KINDS if kind.startswith("egress."))
-_ACTS = ("access.read", "access.denied", "sandbox.reduced", "label.lowered", *_EGRESS)
+_ACTS = ("access.read", "access.denied", "run.submitted", "sandbox.reduced", "label.lowered", *_EGRESS)
 _PACKAGES = Path("/var/lib/dpkg/status")
 _RESTART = (Path("/run/reboot-required"), Path("/var/run/reboot-required"))
 
@@ -159,7 +159,7 @@ def _egress(acts: list[log.Entry]) -> dict[str, int]:
 
 
 def _reads(acts: list[log.Entry], names: _Names) -> dict[str, Any]:
-    """Who read what at level restricted or above, by person and thing."""
+    """Who read what at level restricted or above, by person and thing; and how many Runs were begun on such things."""
     times: Counter[tuple[str, str, str]] = Counter()
     last: dict[tuple[str, str, str], float] = {}
     for act in acts:
@@ -172,7 +172,9 @@ def _reads(acts: list[log.Entry], names: _Names) -> dict[str, Any]:
         | {"times": number, "last": iso_time(last[key])}
         for key, number in times.most_common()
     ]
-    return {"total": times.total(), "items": rows[:MAX_SHOWN], "more": max(0, len(rows) - MAX_SHOWN)}
+    shown = {"items": rows[:MAX_SHOWN], "more": max(0, len(rows) - MAX_SHOWN)}
+    begun = (parse_label(act.label).level >= READ_LEVEL for act in acts if act.kind == "run.submitted")
+    return {"total": times.total(), "runs": sum(begun)} | shown
 
 
 def _denials(acts: list[log.Entry], names: _Names) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def _machines(workers: dict[str, dict[str, Any]], now: float) -> list[dict[str, 
     """What each worker said of its machine. Only this machine's updates can be looked at, and only their age."""
     return [
         {"worker": name, "tier": said.get("tier", ""), "limits": said.get("limits", "")}
-        | {"missing": said.get("missing", ""), "clearance": said.get("clearance")}
+        | {"missing": said.get("missing", ""), "clearance": said.get("clearance") or None}
         | _updates(now)
         for name, said in sorted(workers.items())
     ]

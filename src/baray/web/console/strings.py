@@ -96,6 +96,8 @@ KHMER = {
     "Labels lowered": "ស្លាកដែលបានបន្ទាប",
     "Who read what at level restricted or above": "អ្នកណាបានអានអ្វី នៅកម្រិតហាមឃាត់ឡើងទៅ",
     "Nobody.": "គ្មាននរណាម្នាក់ទេ។",
+    "Runs begun on it": "ការដំណើរការលើទិន្នន័យនោះ",
+    "Refused to people": "ការស្នើសុំដែលបានបដិសេធ",
     "Machines": "ម៉ាស៊ីន",
     "sandbox": "ប្រអប់ការពារ",
     "limits": "កម្រិតកំណត់",
