@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 import anyio
 
@@ -102,10 +102,16 @@ class LabelHouse:
     def api(self, method: str, path: str, body: Any = None, *, by: str = "operator") -> tuple[int, Any]:
         return self.ask(method, f"/api/v1/{path}", body, by=by)
 
+    def form(self, path: str, fields: dict[str, str], *, by: str) -> tuple[int, Any]:
+        """POST a form, as the console's pages do."""
+        status, raw = anyio.run(self._ask, "POST", path, urlencode(fields).encode(), by)
+        return status, raw.decode()
+
     async def _ask(self, method: str, path: str, body: Any, by: str) -> tuple[int, bytes]:
         url = urlsplit(path)
-        sent = b"" if body is None else json.dumps(body).encode()
-        headers = [(b"host", b"localhost"), (b"content-type", b"application/json")]
+        sent = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+        kind = b"application/x-www-form-urlencoded" if isinstance(body, bytes) else b"application/json"
+        headers = [(b"host", b"localhost"), (b"content-type", kind)]
         headers += [(b"authorization", f"Bearer {self.tokens[by]}".encode()), (b"accept", b"text/html")]
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
@@ -150,6 +156,12 @@ class LabelHouse:
         held = self.site.store.read(lambda tx: [row.id for row in tx.hot("SELECT id FROM attempt")])
         given: dict[str, Any] = {"worker": "w", "cpus": 64, "memory_bytes": 1 << 40, "tier": "A", "limits": "soft"}
         return runs.lease(self.site, WorkerOffer(**given | {"held": tuple(held)} | offer)).grant
+
+    def tell_worker(self, **facts: Any) -> None:
+        """Let control know of a worker `w`, as its poll does."""
+        offer = {"worker": "w", "cpus": 64, "memory_bytes": 1 << 40, "tier": "A", "limits": "soft", "wait_seconds": 0}
+        status, _ = runs.handle_worker(self.site, self.bell, "/worker/lease", json.dumps(offer | facts).encode())
+        assert status == 200
 
     def finish(self, grant: Any, *, labels: tuple[str, ...] = (), data_bytes: bytes | None = None) -> VersionRow:
         """Publish one output of a leased Run; the version."""

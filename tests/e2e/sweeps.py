@@ -265,6 +265,10 @@ EXAMPLES = {
     "GET /api/v1/lineage": Asked(query="ref=run:{run}"),
     "GET /lineage": Asked(query="ref=dataset:{dataset}"),
     "GET /ledger/{path}": Asked(path={"path": "=checkpoint"}),
+    "POST /labels/raise": Asked(
+        body="ref=dataset:{dataset}&to=public&reason=an+example", form=True, mends=("not_higher",)
+    ),
+    "POST /labels/lower": Asked(body="ref=dataset:{dataset}&to=public&reason=an+example", form=True),
     "GET /api/v1/labels/show": Asked(query="ref=dataset:{dataset}"),
     "GET /api/v1/labels/impact": Asked(query="ref=dataset:{dataset}&to=secret"),
     "POST /api/v1/labels/raise": Asked(

@@ -141,6 +141,26 @@ def test_a_raise_that_would_lock_its_own_project_out_is_refused_and_says_whom_to
     assert label_of(house, source) == "internal"
 
 
+def test_a_machine_is_leased_nothing_above_its_clearance(house):
+    source = house.source("letters", "internal:land@main")
+    run = house.submit("made", [source])
+    assert house.lease(clearance="internal:land").run_id == run.id
+    other = house.submit("other", [source])
+    house.tell_worker(clearance="internal")
+    assert house.lease(clearance="internal") is None
+    told = house.site.store.read(lambda tx: runs.why(tx, other.id))
+    assert told["reason"] == "Its label is 'internal:land@main', and no machine is cleared for that: w (internal)."
+    assert "operator" in told["fix"]
+
+
+def test_a_machine_is_leased_nothing_that_was_raised_above_its_clearance_while_it_waited(house):
+    source = house.source("letters", "internal")
+    house.submit("made", [source])
+    lift(house, source, "restricted")
+    assert house.lease(clearance="internal") is None
+    assert house.lease(clearance="restricted") is not None
+
+
 # -- lowering
 
 

@@ -125,3 +125,28 @@ def test_what_nobody_of_the_project_could_read_is_refused_before_any_work(house)
         house.source("theirs", "internal@court")
     assert refused.value.code == "label_blocks_project"
     assert refused.value.more["why"].startswith("That is not released to project main")
+
+
+@pytest.mark.parametrize("language", ["en", "km"])
+def test_the_page_shows_what_waits_a_preview_and_what_was_raised(house, language):
+    house.made("letters", [house.source("papers", "internal")])
+    lower = {"ref": "source:papers", "to": "public", "reason": "the reason given"}
+    asked = house.api("POST", "labels/lower", lower, by="sok")[1]
+    status, page = house.ask("GET", f"/labels?ref=source:papers&to=restricted&lang={language}", by="dara")
+    assert status == 200
+    for text in (asked["id"], "the reason given", "dataset:letters@v1", 'action="/labels/raise"'):
+        assert text in page
+    assert ("Out of sight for" in page) is (language == "en")
+    house.api("POST", "labels/raise", lower | {"to": "restricted", "reason": "why raised"}, by="sok")
+    assert "why raised" in house.ask("GET", f"/labels?lang={language}", by="dara")[1]
+    assert "why raised" not in house.ask("GET", f"/labels?lang={language}", by="clerk")[1]
+    assert 'action="/labels/raise"' not in house.ask("GET", "/labels?ref=source:papers&to=secret", by="clerk")[1]
+
+
+def test_the_pages_forms_raise_and_ask(house):
+    house.source("papers", "internal")
+    form = {"ref": "source:papers", "to": "public", "reason": "r"}
+    assert house.form("/labels/lower", form, by="sok")[0] == 303
+    assert len(house.api("GET", "labels/requests", by="sok")[1]["items"]) == 1
+    assert house.form("/labels/raise", form | {"to": "secret"}, by="sok")[0] == 303
+    assert house.api("GET", "labels/show?ref=source:papers", by="sok")[1]["label"] == "secret"

@@ -142,7 +142,7 @@ def home():
                     os.chown(place, 61092, 61092)
             home.serve()
             program = "import sys, functools; from pathlib import Path; from baray.runs import worker;"
-            program += "worker.probe = functools.partial(worker.probe, folders='/nonexistent');"
+            program += "worker.isolation = functools.partial(worker.isolation, folders='/nonexistent');"
             program += "worker.main(Path(sys.argv[1]), Path(sys.argv[2]), 2, allow_reduced=True)"
             argv = [sys.executable, "-c", program, str(home.path), str(home.socket)]
             with (home.path / "worker.log").open("ab") as log:

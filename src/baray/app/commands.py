@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from baray.app.doctor import examine
 from baray.app.layout import Layout, read_json
-from baray.app.settings import BEHIND, child_environment, read_settings
+from baray.app.settings import BEHIND, child_environment, read_settings, worker_options
 from baray.app.tree import START_SECONDS, Tree, UpOptions
 from baray.core import Clock, Fault, Refused, SystemClock
 from baray.ledger import ProofError, check_folder, parse_key, verify_bundle, verify_home
@@ -91,7 +91,7 @@ def worker(*, home: Path) -> int:
     settings = read_settings(home)
     if not Layout(home).worker_socket.exists():
         raise Refused("not_running", f"No server runs in {home}.", fix="Start it: baray up --detach")
-    argv = [sys.executable, "-m", "baray.app", "worker", "--home", str(home), "--slots", str(settings.slots)]
+    argv = [sys.executable, "-m", "baray.app", "worker", "--home", str(home), *worker_options(settings)]
     return subprocess.run(argv, check=False, env=child_environment()).returncode
 
 
@@ -247,7 +247,7 @@ def _arguments(options: dict[str, Any]) -> list[str]:
 def _locked(layout: Layout) -> bool:
     """Whether a process tree holds the home."""
     try:
-        with layout.lock.open("a") as file:
+        with layout.lock.open("rb") as file:  # a home that may only be read can be asked too
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -20,7 +20,7 @@ _LOW_DISK = 5 * 10**9  # bytes
 
 def examine(settings: Settings) -> dict[str, Any]:
     """`{ok, checks: [{name, state: ok|limited|missing, found, fix}]}`; `ok` is false where something needed is missing."""
-    checks = [_python(), _disk(settings), _user(), *_sandbox(), _ocr(), _fonts(), _compiler(), _gpu(), _parts()]
+    checks = [_python(), _disk(settings), _user(), *_sandbox(settings), _ocr(), _fonts(), _compiler(), _gpu(), _parts()]
     needed = {"python", "disk", "data libraries"}
     return {"ok": all(row["state"] != "missing" or row["name"] not in needed for row in checks), "checks": checks}
 
@@ -65,12 +65,13 @@ def _user() -> dict[str, str]:
     return _row("system user", "ok", f"control and router run as '{SYSTEM_USER}' where it can reach the home")
 
 
-def _sandbox() -> list[dict[str, str]]:
-    report = runs.probe()
+def _sandbox(settings: Settings) -> list[dict[str, str]]:
+    report = runs.isolation(allow_reduced=settings.allow_reduced)
     contained = sum(1 for probe in report.probes if probe.contained)
     found = f"tier {report.tier}, {contained} of {len(report.probes)} probes contained in {report.milliseconds:.0f} ms"
-    state = "ok" if report.tier == "A" else "missing"
-    sandbox = _row("sandbox", state, found if state == "ok" else report.missing, report.fix)
+    state = {"A": "ok", "B": "limited"}.get(report.tier, "missing")
+    told = {"A": found, "B": f"reduced isolation, {found}; the whole sandbox: {report.missing}"}
+    sandbox = _row("sandbox", state, told.get(report.tier, report.missing), report.fix)
     hard = report.limits not in ("", "none", "soft")
     limits = _row(
         "limits",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,6 +13,9 @@ from baray.core import Refused
 SYSTEM_USER = "baray"
 BEHIND = "BARAY_BEHIND"
 """Set by `up --detach` for the server that it starts; not a setting of people's."""
+
+
+_LABEL = re.compile(r"(?:public|internal|restricted|secret)(?::[a-z0-9-]+(?:,[a-z0-9-]+)*)?\Z")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +47,15 @@ SETTINGS = (
         name="BARAY_PROXY",
         help="With --behind-proxy, addresses whose X-Forwarded-For and -Proto are believed; default 127.0.0.1.",
     ),
+    Setting(
+        name="BARAY_SANDBOX_ALLOW_REDUCED",
+        help="1: commands may run with reduced isolation where the whole sandbox is missing, for one project and labels "
+        "up to internal; default 0.",
+    ),
+    Setting(
+        name="BARAY_CLEARANCE",
+        help="What this machine may hold at most, LEVEL[:CATEGORY,...]: a Run above it is not leased here; default all.",
+    ),
     Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
 )
 
@@ -57,6 +70,10 @@ class Settings:
     """Attempts that run at once on this machine, at least 1."""
     utc_offset_minutes: int
     """Local time minus UTC."""
+    clearance: str
+    """What this machine may hold at most; empty: everything."""
+    allow_reduced: bool
+    """Whether commands may run with reduced isolation where the whole sandbox is missing."""
     behind: bool
     """Whether this is the server that `up --detach` started: it speaks to a log file, where no secret may stand."""
     public_url: str = ""
@@ -72,11 +89,20 @@ def read_settings(home: Path | None = None) -> Settings:
     return Settings(
         home=chosen.absolute(),
         slots=max(1, _whole_number("BARAY_SLOTS", os.cpu_count() or 1)),
+        clearance=_clearance("BARAY_CLEARANCE"),
         utc_offset_minutes=_whole_number("BARAY_UTC_OFFSET", 420),
+        allow_reduced=_whole_number("BARAY_SANDBOX_ALLOW_REDUCED", 0) == 1,
         behind=BEHIND in os.environ,
         public_url=_address("BARAY_PUBLIC_URL"),
         proxy=os.environ.get("BARAY_PROXY") or "127.0.0.1",
     )
+
+
+def worker_options(settings: Settings) -> list[str]:
+    """Options of the worker's process."""
+    return ["--slots", str(settings.slots), "--clearance", settings.clearance] + [
+        "--allow-reduced"
+    ] * settings.allow_reduced
 
 
 def child_environment() -> dict[str, str]:
@@ -93,6 +119,7 @@ def child_environment() -> dict[str, str]:
         "VIRTUAL_ENV",
         "SSL_CERT_FILE",
         "BARAY_SLOTS",
+        "BARAY_CLEARANCE",
         "BARAY_UTC_OFFSET",
         "BARAY_PUBLIC_URL",
         "BARAY_PROXY",
@@ -107,6 +134,13 @@ def _address(name: str) -> str:
     local = parts.hostname in ("localhost", "127.0.0.1", "::1")
     if text and (parts.scheme not in (("https", "http") if local else ("https",)) or not parts.netloc or parts.path):
         raise Refused("bad_setting", f"{name} is '{text}'.", fix=f"Write {name}=https://NAME, without a path.")
+    return text
+
+
+def _clearance(name: str) -> str:
+    text = (os.environ.get(name) or "").strip()
+    if text and _LABEL.match(text) is None:
+        raise Refused("bad_setting", f"{name} is '{text}', not a label.", fix=f"Unset it, or write {name}=internal.")
     return text
 
 

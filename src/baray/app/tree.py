@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from baray.app.layout import Layout, read_json, write_json
-from baray.app.settings import SYSTEM_USER, Settings, child_environment
+from baray.app.settings import SYSTEM_USER, Settings, child_environment, worker_options
 from baray.core import Clock, Fault, Refused
 
 START_SECONDS = 60.0
@@ -112,7 +112,7 @@ class Tree:
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")
             self._start("router", ["--host", options.host, "--port", str(options.router_port), *offset], self.user)
-            self._start("worker", ["--slots", str(self._settings.slots)], None)
+            self._start("worker", worker_options(self._settings), None)
             router = self._await("run/router.json")
             ready(self._write_endpoint(found, router))
             self._keep_alive()

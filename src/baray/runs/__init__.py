@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from baray.runs.queue import RunRequest, cancel, retry, submit, why
     from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
+    from baray.runs.sandbox.reduced import isolation
     from baray.runs.server import Bell, handle_worker
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "get_run",
     "handle_worker",
     "holdings",
+    "isolation",
     "lease",
     "list_runs",
     "probe",
@@ -53,6 +55,7 @@ _PLACES = {
     "queue": ("RunRequest", "cancel", "retry", "submit", "why"),
     "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
+    "sandbox.reduced": ("isolation",),
     "server": ("Bell", "handle_worker"),
 }
 

@@ -184,9 +184,9 @@ def _choose(tx: Tx, whole: dict[str, Any], room: dict[str, Any], now: float) -> 
     """The first Run in turn that fits the room left; one that waited long enough for room is not overtaken."""
     for row in records.ready(tx, now, _LOOK_AHEAD):
         spec = json.loads(row.spec)
-        if fits(spec, room):
+        if fits(spec, room, row.label):
             return str(row.id)
-        if fits(spec, whole) and now - row.created > PATIENCE_SECONDS:
+        if fits(spec, whole, row.label) and now - row.created > PATIENCE_SECONDS:
             return None
     return None
 

@@ -40,6 +40,8 @@ class WorkerOffer:
     """What the sandbox lacks."""
     fix: str = ""
     """How to mend it."""
+    clearance: str = ""
+    """What the machine may hold at most; empty: everything."""
     wait_seconds: float = MAX_WAIT_SECONDS
     """How long control may wait before it answers with nothing."""
     held: tuple[str, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from baray.access import PUBLIC, Label, Site, blocked, check_holding, flows, join, owners, parse_label
@@ -269,9 +269,13 @@ def tell_egress(tx: Tx, site: Site, run: Run, attempt_id: str, tries: tuple[Mapp
     for kind, decisions in (("egress.allowed", {"allowed", "failed"}), ("egress.denied", {"denied"})):
         batch = [one for one in tries if one["decision"] in decisions]
         if batch:
-            names = ("target", "reason", "count", "sent", "received")
+            names = ("reason", "count", "sent", "received")
             facts: dict[str, Any] = {"attempt": attempt_id, "count": sum(int(one["count"]) for one in batch)}
-            facts["targets"] = [{name: one[name] for name in names} for one in batch]
+            # A name is the command's own text: the ledger commits to it, the Attempt's egress.jsonl shows it.
+            facts["targets"] = [
+                {name: one[name] for name in names} | {"target": site.ledger.commitment(tx, str(one["target"]))}
+                for one in batch
+            ]
             site.ledger.append(
                 tx, kind, actor=run.actor_id, subject=run.id, project=run.project_id, label=run.label, facts=facts
             )
@@ -325,7 +329,13 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
     workers = records.workers(tx)
     if not workers:
         return "No worker has asked for work yet.", "See: baray status"
-    if not any(fits(run.spec, worker) for worker in workers.values()):
+    if not any(held_by_node(run.label, worker) for worker in workers.values()):
+        told = ", ".join(f"{name} ({worker.get('clearance')})" for name, worker in sorted(workers.items()))
+        return (
+            f"Its label is '{run.label}', and no machine is cleared for that: {told}.",
+            "Let an operator clear a machine for it (BARAY_CLEARANCE), or take inputs of a lower label.",
+        )
+    if not any(fits(run.spec, worker, run.label) for worker in workers.values()):
         wanted = run.spec["resources"]
         return (
             f"No worker has {wanted['cpus']} cpus, {wanted['memory_bytes']} bytes and {wanted['gpus']} gpus for it.",
@@ -334,8 +344,17 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
     return "Workers are busy with Runs whose turn came first.", "See: baray run list"
 
 
-def fits(spec: dict[str, Any], worker: dict[str, Any]) -> bool:
-    """Whether a whole machine is enough for a Run."""
+def held_by_node(label: str, worker: dict[str, Any]) -> bool:
+    """Whether a machine may hold what carries `label`: its bytes are fetched to where the Run is."""
+    clearance = worker.get("clearance") or ""
+    bare = replace(parse_label(label), releasable_to=None)
+    return not clearance or flows(bare, replace(parse_label(clearance), releasable_to=None))
+
+
+def fits(spec: dict[str, Any], worker: dict[str, Any], label: str) -> bool:
+    """Whether a whole machine is enough, and cleared, for a Run whose label in force is `label`."""
+    if not held_by_node(label, worker):
+        return False
     wanted = spec["resources"]
     enough = (
         wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]

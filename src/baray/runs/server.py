@@ -150,7 +150,10 @@ def _result(site: Site, bell: Bell, found: dict[str, Any]) -> ResultAnswer:
 def _remember(site: Site, bell: Bell, offer: WorkerOffer) -> None:
     """Keep what a worker said of its machine, for `why` and for refusing at submit; written when it changes."""
     text = records.to_json(
-        {name: getattr(offer, name) for name in ("cpus", "memory_bytes", "tier", "limits", "missing", "fix")}
+        {
+            name: getattr(offer, name)
+            for name in ("cpus", "memory_bytes", "tier", "limits", "missing", "fix", "clearance")
+        }
     )
     if bell.is_news(offer.worker, text):
         site.store.write(lambda tx: records.set_meta(tx, f"worker:{offer.worker}", text))

@@ -16,12 +16,31 @@ from pathlib import Path
 from typing import Any
 
 from baray.core import Refused
-from baray.runs.sandbox.cgroups import Cgroups
+from baray.runs.sandbox.cgroups import Cgroups, find_cgroups
 from baray.runs.sandbox.launch import LEAST_LANDLOCK, landlock_abi
 from baray.runs.sandbox.plan import Bind, Command, reduced_plan
-from baray.runs.sandbox.probe import PROBES, Probe, Shown, TierReport, no_sandbox, probe_base, run_plan, traps
+from baray.runs.sandbox.probe import (
+    PROBES,
+    PROGRAM_FOLDERS,
+    Probe,
+    Shown,
+    TierReport,
+    no_sandbox,
+    probe,
+    probe_base,
+    run_plan,
+    traps,
+)
 
 ALLOW = "BARAY_SANDBOX_ALLOW_REDUCED=1"
+
+
+def isolation(
+    *, cgroups: Cgroups | None = None, slot: int = 99, allow_reduced: bool = False, folders: str = PROGRAM_FOLDERS
+) -> TierReport:
+    """What isolation commands get on this machine: the whole sandbox, reduced isolation, or none."""
+    groups = find_cgroups() if cgroups is None else cgroups
+    return or_reduced(probe(cgroups=groups, slot=slot, folders=folders), groups, slot=slot, allow=allow_reduced)
 
 
 def or_reduced(report: TierReport, cgroups: Cgroups, *, slot: int, allow: bool) -> TierReport:

@@ -80,6 +80,8 @@ class Worker:
     """Memory it gives."""
     report: TierReport
     """What the sandbox can do here."""
+    clearance: str = ""
+    """What the machine may hold at most; empty: everything."""
     _jobs: dict[str, _Job] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stop: threading.Event = field(default_factory=threading.Event)
@@ -127,6 +129,7 @@ class Worker:
             limits=self.report.limits,
             missing=self.report.missing,
             fix=self.report.fix,
+            clearance=self.clearance,
             wait_seconds=_POLL_SECONDS,
             held=tuple(name for name, _ in jobs),
             known=tuple(name for name, job in jobs if (job.held.folder / "cancel").exists()),
