@@ -26,6 +26,7 @@ KINDS: dict[str, str] = {
     "credential.removed": "A way to sign in was taken away.",
     "credential.recovered": "An actor signed in with one of its printed recovery codes.",
     "access.denied": "Policy refused an action; the decision names the rule.",
+    "action.failed": "A change that somebody asked for came to nothing: the subject is the route, the decision the error.",
     "access.read": "Something at level restricted or above was read.",
     "source.added": "Files were registered as a Source version: its identity, manifest and label.",
     "version.published": "A Run's output became a version: its identity, manifest and label.",

@@ -159,6 +159,7 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
         return _answer_error(request, error)
     except Exception:  # noqa: BLE001 - the web's error boundary: recorded, and the server goes on
         _LOG.exception("%s %s failed", request.method, request.url.path)
+        _tell_failure(request, "internal")
         return problem(
             Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log")
         )
@@ -242,8 +243,19 @@ async def _identify(request: Request) -> None:
         site.store.submit(lambda tx: touch_token(tx, str(actor.token_id), now))
 
 
+def _tell_failure(request: Request, code: str) -> None:
+    """Append that somebody's change came to nothing: what was asked by the name of its route, why by the error's code."""
+    actor = cast("Actor | None", getattr(request.state, "actor", None))
+    if actor is None or request.method in _SAFE_METHODS:
+        return
+    site, asked = site_of(request), getattr(request.scope.get("endpoint"), "__name__", "unknown")
+    site.store.submit(lambda tx: site.ledger.append(tx, "action.failed", actor=actor.id, subject=asked, decision=code))
+
+
 def _answer_error(request: Request, error: BarayError) -> Response:
-    if error.instead is not None:
+    if error.instead is None:
+        _tell_failure(request, error.code)
+    else:
         # Refused in a read: its denial still becomes an entry. Nobody waits for it, or the time of a 404 would tell
         # what is hidden from what is missing.
         site_of(request).store.submit(error.instead)
