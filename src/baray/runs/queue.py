@@ -198,7 +198,7 @@ def _check(tx: Tx, request: RunRequest) -> None:
         raise Refused("bad_request", f"Priority {request.priority} is not between -{MAX_PRIORITY} and {MAX_PRIORITY}.")
     if request.max_attempts < 1:
         raise Refused("bad_request", f"{request.max_attempts} attempts: at least one is needed.")
-    for name in ("cpus", "memory_bytes", "time_seconds"):
+    for name in ("cpus", "memory_bytes", "time_seconds", "disk_bytes"):
         if request.resources.get(name, 1) <= 0:
             raise Refused("bad_request", f"{name} is {request.resources[name]}: it must be above zero.")
     _check_after(tx, request)
@@ -269,11 +269,11 @@ def tell_egress(tx: Tx, site: Site, run: Run, attempt_id: str, tries: tuple[Mapp
     for kind, decisions in (("egress.allowed", {"allowed", "failed"}), ("egress.denied", {"denied"})):
         batch = [one for one in tries if one["decision"] in decisions]
         if batch:
-            names = ("reason", "count", "sent", "received")
             facts: dict[str, Any] = {"attempt": attempt_id, "count": sum(int(one["count"]) for one in batch)}
-            # A name is the command's own text: the ledger commits to it, the Attempt's egress.jsonl shows it.
+            # Names and reasons are text, some of it the command's own: the ledger commits to it, egress.jsonl shows it.
             facts["targets"] = [
-                {name: one[name] for name in names} | {"target": site.ledger.commitment(tx, str(one["target"]))}
+                {name: int(one[name]) for name in ("count", "sent", "received")}
+                | {name: site.ledger.commitment(tx, str(one[name])) for name in ("target", "reason") if one[name]}
                 for one in batch
             ]
             site.ledger.append(

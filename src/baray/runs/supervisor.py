@@ -28,9 +28,8 @@ TYPE_CHECKING = False  # importing typing would cost every Attempt 5 ms, and pat
 if TYPE_CHECKING:
     from typing import Any
 
-    from baray.runs.sandbox import launch
-
     Plan = dict[str, Any]
+    launch: Any
 elif not __package__:  # as a script: the other half lies beside this file, or in its folder of the checkout
     sys.path += [__file__.rpartition("/")[0] + more for more in ("", "/sandbox")]
     launch = importlib.import_module("launch")

@@ -15,6 +15,7 @@ from baray.core import format_seconds, parse_bytes, parse_seconds
 
 def _start(cli: Cli, command: tuple[str, ...], *, follow: bool, **asked: Any) -> None:  # noqa: ANN401
     parse_bytes(asked["memory"])
+    parse_bytes(asked["disk"])
     parse_seconds(asked["time"])
     body = {key: list(value) if isinstance(value, tuple) else value for key, value in asked.items()}
     body = {key: value for key, value in body.items() if value not in (None, "", [])}
@@ -125,11 +126,18 @@ START = Leaf(
         option("--name", default="", help="Name to find it by."),
         option("--cpus", default=1, help="Processor cores."),
         option("--memory", default="1GB", metavar="4GB", help="Memory it may take."),
+        option("--disk", default="10GB", metavar="10GB", help="Disk it may fill."),
         option("--time", default="1h", metavar="2h", help="Stopped after this long."),
         option("--priority", default=0, help="Higher goes first."),
         option("--after", multiple=True, metavar="RUN", help="Wait until that Run has succeeded."),
         option("--input", "inputs", multiple=True, metavar="REF", help="Mounted read-only at /in/NAME."),
         option("--output", "outputs", multiple=True, metavar="NAME", help="What /out/NAME holds becomes a Dataset."),
+        option(
+            "--allow-egress",
+            multiple=True,
+            metavar="HOST:PORT",
+            help="A target on the internet that it may reach; only while everything it sees is public.",
+        ),
         option("--max-attempts", default=1, help="How often it is tried."),
         option("--expect-label", metavar="LABEL", help="Refuse before starting if the label would be another."),
         _FOLLOW,

@@ -79,6 +79,7 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
         "cpus": body.cpus,
         "memory_bytes": parse_bytes(body.memory),
         "time_seconds": parse_seconds(body.time),
+        "disk_bytes": parse_bytes(body.disk),
         "gpus": 0,
     }
 
@@ -103,6 +104,7 @@ def start_run(request: Request, who: Who, body: RunBody) -> dict[str, Any]:
                 command=tuple(body.command),
                 inputs=named,
                 outputs=tuple(body.outputs),
+                egress=tuple(body.allow_egress),
                 resources=resources,
                 label=label,
                 expect_label=parse_label(body.expect_label) if body.expect_label else None,

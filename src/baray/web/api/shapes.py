@@ -98,6 +98,8 @@ class RunBody(Body):
     inputs: list[str] = Field(default_factory=list, max_length=100)
     outputs: list[str] = Field(default_factory=list, max_length=100)
     after: list[str] = Field(default_factory=list, max_length=100)
+    allow_egress: list[str] = Field(default_factory=list, max_length=100)
+    disk: str = "10GB"
     max_attempts: int = Field(default=1, ge=1, le=10)
     expect_label: str = ""
 

@@ -74,7 +74,18 @@ def warnings(request: Request) -> list[str]:
         )
     if not house_of(request).router_url():
         found.append("The router is not up.")
-    return found
+    return found + [
+        _isolation(name, told) for name, told in site.store.read(runs.workers).items() if told["tier"] != "A"
+    ]
+
+
+def _isolation(name: str, told: dict[str, Any]) -> str:
+    """What a worker without the whole sandbox means."""
+    if told["tier"] == "B":
+        means = "Commands run with REDUCED isolation: one project, labels up to internal, no egress"
+    else:
+        means = "Commands are refused"
+    return f"{means} (worker {name}: {told['missing']}). {told['fix']}"
 
 
 @api.get("/recipes")
