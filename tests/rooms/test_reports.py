@@ -12,6 +12,7 @@ from baray import access, runs, serve
 from baray import ledger as log
 from baray.core import TestClock
 from baray.ledger import witness
+from baray.runs.queue import tell_egress
 from baray.serve.receipts import Line, Receipt, encode_line
 from baray.web.console import paper
 from baray.web.console.strings import KHMER
@@ -226,12 +227,16 @@ def test_egress_is_counted_from_its_entries(house):
     """Of what was allowed with the bytes, of what was not the tries."""
     assert report(house)["egress"] == {"attempts": 0, "allowed": 0, "denied": 0, "sent": 0, "received": 0}
 
-    def reach(tx):
-        for kind, number, sent, received in (("egress.allowed", 3, 700, 2_000_000), ("egress.denied", 2, 0, 0)):
-            facts = {"count": number, "targets": [{"count": number, "sent": sent, "received": received}]}
-            house.site.ledger.append(tx, kind, actor=house.operator, facts=facts)
-
-    house.site.store.write(reach)
+    run = house.submit("fetch", [])
+    target = {"reason": "", "target": "example.org:443", "sent": 700, "received": 2_000_000}
+    tries = (
+        target | {"decision": "allowed", "count": 3},
+        target | {"decision": "denied", "count": 2, "reason": "it is not in the Run's list", "sent": 0, "received": 0},
+    )
+    house.site.store.write(lambda tx: tell_egress(tx, house.site, run, house.site.ids.new("t"), tries))
+    assert not re.search(
+        "example|list", json.dumps([house.entries(f"egress.{word}") for word in ("allowed", "denied")])
+    )
     assert report(house)["egress"] == {"attempts": 5, "allowed": 3, "denied": 2, "sent": 700, "received": 2_000_000}
     assert "sent 700 B, received 2.0 MB" in house.api("GET", f"{REPORT}?format=text")[1]
 
