@@ -144,7 +144,8 @@ def control_routes() -> Iterator[tuple[str, str, str]]:
     for path, methods in importlib.import_module("baray.web").make_app(None).openapi()["paths"].items():
         for method, told in methods.items():
             yield path, method.upper(), told.get("description", "").split("\n")[0]
-    for page in ("doorway", "pages", "people", "report"):
+    console = PACKAGE / "web" / "console"
+    for page in sorted(file.stem for file in console.glob("*.py") if "\nrouter = " in file.read_text(encoding="utf-8")):
         for route in importlib.import_module(f"baray.web.console.{page}").router.routes:
             for method in sorted(route.methods - {"HEAD"}):
                 yield route.path, method, (route.endpoint.__doc__ or "").split("\n")[0]
