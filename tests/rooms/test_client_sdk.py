@@ -36,13 +36,13 @@ class Server:
                     return
                 status, document = outer.answers.pop(0) if len(outer.answers) > 1 else outer.answers[0]
                 data = document if isinstance(document, bytes) else json.dumps(document).encode()
+                short = outer.cut_body > 0  # looked at once: the test goes on as soon as the body is out
+                outer.cut_body -= short
                 self.send_response(status)
-                self.send_header("Content-Length", str(len(data) + (10 if outer.cut_body > 0 else 0)))
+                self.send_header("Content-Length", str(len(data) + (10 if short else 0)))
                 self.end_headers()
                 self.wfile.write(data)
-                if outer.cut_body > 0:
-                    outer.cut_body -= 1
-                    self.close_connection = True
+                self.close_connection = self.close_connection or short
 
             def log_message(self, *_args):
                 pass

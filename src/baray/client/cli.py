@@ -15,6 +15,7 @@ from typing import Any, TextIO
 
 import click
 
+from baray import __version__
 from baray.client.catalogue import COMMANDS, GROUPS, PEOPLES_WORDS
 from baray.client.embedded import Embedded
 from baray.client.output import Screen
@@ -155,7 +156,8 @@ class _Group(click.Group):
 
     def __init__(self, path: str, help_text: str) -> None:
         settings = {"help_option_names": ["-h", "--help"]}
-        super().__init__(path.rpartition(" ")[2] or "baray", help=help_text, context_settings=settings)
+        params: list[click.Parameter] = [] if path else [_version_option()]
+        super().__init__(path.rpartition(" ")[2] or "baray", help=help_text, context_settings=settings, params=params)
         self._path = path
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -189,6 +191,8 @@ class _Group(click.Group):
             path = f"{self._path} {name}".strip()
             rows.append((name, tr(GROUPS[path] if path in GROUPS else COMMANDS[path].help)))
         _section(formatter, tr("Commands"), rows)
+        told = [record for param in self.params if (record := param.get_help_record(ctx))]
+        _section(formatter, tr("Options"), [(name, tr(text)) for name, text in told])
 
 
 def run_command(argv: list[str], settings: ClientSettings, *, out: TextIO, err: TextIO, timing: Timing) -> int:
@@ -242,6 +246,18 @@ def _common_options(*, json_file: bool) -> list[click.Parameter]:
         option("--project", "project_option", metavar="NAME", help="Project to act in."),
         option("--server", "server_option", metavar="URL", help="Address of a server (BARAY_SERVER)."),
     ]
+
+
+def _version_option() -> click.Option:
+    def show(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+        if asked:
+            screen = _cli(context).screen
+            screen.show({"version": __version__}, lambda: [f"baray {__version__}"])
+            context.exit()
+
+    return option(
+        "--version", is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show the version and exit."
+    )
 
 
 def _children(path: str) -> list[str]:

@@ -52,6 +52,7 @@ class Embedded:
             url=str(facts["url"]).rstrip("/"),
             token=self._token(Path(str(facts["token_file"]))),
             router_url=str(facts.get("router_url") or "").rstrip("/"),
+            seen=True,
         )
 
     def _facts(self) -> Json | None:

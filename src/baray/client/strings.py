@@ -45,6 +45,15 @@ KHMER: dict[str, str] = {
     "Left out: {path} ({reason})": "មិនបានយក៖ {path} ({reason})",
     "... and {number} more left out": "... និង {number} ទៀតមិនបានយក",
     "Nothing changed: reusing {refs}.": "គ្មានអ្វីប្រែប្រួល៖ ប្រើ {refs} ឡើងវិញ។",
+    "Finished {run} in {seconds}.": "បានបញ្ចប់ {run} ក្នុងរយៈពេល {seconds}។",
+    "Nothing in {refs} is labelled public: the public gets no answers from this desk.": (
+        "គ្មានអ្វីក្នុង {refs} មានស្លាកសាធារណៈទេ៖ សាធារណៈនឹងមិនទទួលបានចម្លើយពីតុនេះទេ។"
+    ),
+    "Label the documents: {fix} (documents.csv in DIR then names the files that are not public).": (
+        "ដាក់ស្លាកលើឯកសារ៖ {fix} (documents.csv ក្នុង DIR ប្រាប់ឯកសារណាដែលមិនសាធារណៈ)។"
+    ),
+    "Show the version and exit.": "បង្ហាញលេខជំនាន់។",
+    "Take care: {warning}": "សូមប្រយ័ត្ន៖ {warning}",
     "Made {refs} in {seconds}.": "បានបង្កើត {refs} ក្នុងរយៈពេល {seconds}។",
     "It is not in the documents.": "មិនមាននៅក្នុងឯកសារទេ។",
     "What the documents say of it is no longer valid.": "អ្វីដែលឯកសារចែងអំពីរឿងនេះ អស់សុពលភាពហើយ។",

@@ -16,6 +16,7 @@ _WHERE_TO_LOOK = {
     "index": "See what there is: the console's page Datasets",
     "actor": "See who there is: baray user list",
     "project": "See yours: baray project list",
+    "token": "See yours: baray token list",
     "answer": "See a desk's answers: baray desk show NAME",
 }
 

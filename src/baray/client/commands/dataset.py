@@ -10,7 +10,7 @@ import click
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.commands.source import add_source
 from baray.client.commands.source import told as source_told
-from baray.client.commands.watching import finish
+from baray.client.commands.watching import finish, making
 from baray.client.output import fields, table
 from baray.client.sdk.client import thing_path
 from baray.client.sdk.transport import Json
@@ -40,13 +40,10 @@ def _build(cli: Cli, recipe: str, *, name: str, source: str | None, files: tuple
         cli.screen.say("{text}", text=source_told(cli, version, gathered))
         source = version["ref"]
     follow = more.pop("follow")
-    run = cli.client.build_dataset(
-        recipe,
-        name=name,
-        source=str(parse_ref(str(source), kind="source")),
-        options=settings_of(more.pop("settings")),
-        **more,
-    )
+    ref = str(parse_ref(str(source), kind="source"))
+    options = settings_of(more.pop("settings"))
+    with making(cli, "dataset", name, label=more.get("label")):
+        run = cli.client.build_dataset(recipe, name=name, source=ref, options=options, **more)
     finish(cli, run, label=f"dataset:{name}", wait=follow, follow=follow)
 
 

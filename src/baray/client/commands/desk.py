@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -11,9 +12,9 @@ from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.commands.source import add_source
 from baray.client.commands.source import told as source_told
 from baray.client.commands.testing import figures, read_questions, test_desk
-from baray.client.commands.watching import told, watch
+from baray.client.commands.watching import making, told, watch
 from baray.client.output import fields, table
-from baray.client.sdk.transport import Json
+from baray.client.sdk.transport import Json, Missing
 from baray.core import check_name, parse_ref
 
 
@@ -21,7 +22,9 @@ def make_desk(
     cli: Cli, name: str, dataset: str, audience: Sequence[str], *, say: Callable[[str], None], page: Json
 ) -> Json:
     """Index `dataset` and put a desk named `name` on it; `say` gets a line for each part, `page` is its page's words."""
-    run = watch(cli, cli.client.build_index(name=name, dataset=dataset), label=cli.screen.tr("Indexing"))
+    with making(cli, "index", name):
+        run = cli.client.build_index(name=name, dataset=dataset)
+    run = watch(cli, run, label=cli.screen.tr("Indexing"))
     say(told(cli, run))
     index = run["outputs"][0]["ref"]
     service = cli.client.put_service(name, kind="desk", of=index, audience=audience, page=page)
@@ -52,17 +55,21 @@ def _create(
         label = str(more.get("label") or "")
         version, gathered = add_source(cli, name, documents, label=label)
         say(source_told(cli, version, gathered))
-        run = cli.client.build_dataset("text", name=name, source=version["ref"])
+        with making(cli, "dataset", name):
+            run = cli.client.build_dataset("text", name=name, source=version["ref"])
         run = watch(cli, run, label=cli.screen.tr("Reading documents"))
         say(told(cli, run))
         dataset = run["outputs"][0]["ref"]
         made = {"source": version["ref"], "dataset": dataset}
-    audience = more["audience"]
+    audience = tuple(more["audience"])
     page = {key: more[key] for key in ("title", "office", "examples") if more.get(key)}
     ref = str(parse_ref(str(dataset), kind="dataset"))
-    desk = make_desk(cli, name, ref, tuple(audience) or ("project",), say=say, page=page)
+    desk = make_desk(cli, name, ref, audience or ("project",), say=say, page=page)
     made["index"] = desk["index"]
     made |= {"service": f"service:{name}", "url": desk["service"]["url"]}
+    made["warnings"] = _warnings(cli, name, ref, audience)
+    for warning in made["warnings"]:
+        cli.screen.say("{text}", text=cli.screen.tr("Take care: {warning}", warning=warning))
 
     def lines() -> list[str]:
         return [
@@ -73,9 +80,38 @@ def _create(
     cli.screen.show(made, lines)
 
 
+def _warnings(cli: Cli, name: str, dataset: str, audience: tuple[str, ...]) -> list[str]:
+    """What a new desk's owner should know: a public that gets no answers does not say why."""
+    if "public" not in audience:
+        return []
+    nodes = cli.client.lineage(dataset)["nodes"]
+    sources = [node["ref"] for node in nodes if node["kind"] == "source"]
+    labels = [file["label"] for ref in sources for file in cli.client.thing(ref)["files"]]
+    if not labels or "public" in labels:
+        return []
+    fix = cli.command(f"desk create {name} --documents DIR --label public --audience public")
+    text = "Nothing in {refs} is labelled public: the public gets no answers from this desk."
+    mend = "Label the documents: {fix} (documents.csv in DIR then names the files that are not public)."
+    return [f"{cli.screen.tr(text, refs=', '.join(sources))} {cli.screen.tr(mend, fix=fix)}"]
+
+
 def _ask(cli: Cli, name: str, question: str, ask_as: str | None) -> None:
-    answer = cli.client.ask_desk(name, question, ask_as=ask_as or "")
+    with desk_named(name):
+        answer = cli.client.ask_desk(name, question, ask_as=ask_as or "")
     cli.screen.show(answer, lambda: answer_lines(cli, answer))
+
+
+@contextmanager
+def desk_named(name: str) -> Iterator[None]:
+    """Say of a desk that is not there how to find one from here: the router's own fix is for programs."""
+    try:
+        yield
+    except Missing as error:
+        raise Missing(
+            error.code,
+            error.message,
+            fix=f"See what there is: baray service list; or make one: baray desk create {name}",
+        ) from error
 
 
 def answer_lines(cli: Cli, answer: Json) -> list[str]:
@@ -98,7 +134,7 @@ def refusal(cli: Cli, answer: Json) -> str:
 
 def _test(cli: Cli, name: str, file: str, ask_as: str | None) -> None:
     questions = read_questions(Path(file))
-    with cli.screen.progress(cli.screen.tr("Asking")) as progress:
+    with desk_named(name), cli.screen.progress(cli.screen.tr("Asking")) as progress:
         results = test_desk(cli, parse_ref(name, kind="service").name, questions, ask_as or "", progress.update)
     document = figures(results)
 
@@ -136,13 +172,15 @@ CREATE = Leaf(
         option("--dataset", metavar="REF", help="A Dataset that is there already."),
         _AUDIENCE,
         option(
-            "--label", metavar="LABEL", help="Label of the documents, where documents.csv says no more (else internal)."
+            "--label",
+            metavar="LABEL",
+            help="Who may see the documents: public, internal ...; documents.csv may raise single files (else internal).",
         ),
         option("--title", metavar="TEXT", help="What its page is headed with, in any script (else its name)."),
         option("--office", metavar="TEXT", help="Whom it refers to where no document names an office."),
         option("--example", "examples", multiple=True, metavar="QUESTION", help="A question that its page proposes."),
     ),
-    example="baray desk create counter --documents ./circulars --audience public",
+    example="baray desk create counter --documents ./circulars --label public --audience public",
 )
 ASK = Leaf(
     run=_ask,

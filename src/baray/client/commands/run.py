@@ -5,21 +5,31 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import click
+
 from baray.client.cli import Cli, Leaf, argument, option
-from baray.client.commands.watching import finish, told, watch
+from baray.client.commands.watching import finish, making, told, watch
 from baray.client.output import clean, fields, table
 from baray.client.sdk.client import run_id
 from baray.client.sdk.transport import Json
-from baray.core import format_seconds, parse_bytes, parse_seconds
+from baray.core import Refused, format_seconds, parse_bytes, parse_seconds
+
+_LEAST = {"memory": "1GB", "disk": "1GB", "time": "10min"}
 
 
 def _start(cli: Cli, command: tuple[str, ...], *, follow: bool, **asked: Any) -> None:  # noqa: ANN401
-    parse_bytes(asked["memory"])
-    parse_bytes(asked["disk"])
-    parse_seconds(asked["time"])
+    sizes = [(name, parse_bytes(asked[name])) for name in ("memory", "disk")]
+    for name, number in (*sizes, ("time", parse_seconds(asked["time"]))):
+        if number <= 0:
+            raise Refused(
+                "bad_quantity",
+                f"'{asked[name]}' is not a quantity.",
+                fix=f"Give --{name} more than nothing, for example {_LEAST[name]}.",
+            )
     body = {key: list(value) if isinstance(value, tuple) else value for key, value in asked.items()}
     body = {key: value for key, value in body.items() if value not in (None, "", [])}
-    run = cli.client.start_run({**body, "command": list(command)})
+    with making(cli, "project", cli.project):
+        run = cli.client.start_run({**body, "command": list(command)})
     finish(cli, run, label=f"run:{run['id']}", wait=follow, follow=follow)
 
 
@@ -124,7 +134,7 @@ START = Leaf(
     params=(
         argument("command", nargs=-1, required=True, metavar="-- COMMAND..."),
         option("--name", default="", help="Name to find it by."),
-        option("--cpus", default=1, help="Processor cores."),
+        option("--cpus", default=1, type=click.IntRange(min=1), help="Processor cores."),
         option("--memory", default="1GB", metavar="4GB", help="Memory it may take."),
         option("--disk", default="10GB", metavar="10GB", help="Disk it may fill."),
         option("--time", default="1h", metavar="2h", help="Stopped after this long."),
@@ -138,7 +148,7 @@ START = Leaf(
             metavar="HOST:PORT",
             help="A target on the internet that it may reach; only while everything it sees is public.",
         ),
-        option("--max-attempts", default=1, help="How often it is tried."),
+        option("--max-attempts", default=1, type=click.IntRange(min=1), help="How often it is tried."),
         option("--expect-label", metavar="LABEL", help="Refuse before starting if the label would be another."),
         _FOLLOW,
     ),

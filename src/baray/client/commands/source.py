@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.commands.watching import making
 from baray.client.sdk.transport import Json
 from baray.client.sdk.upload import Gathered, gather
 from baray.core import format_bytes
@@ -24,7 +25,7 @@ def add_source(
         screen.say("Left out: {path} ({reason})", path=skipped.path, reason=screen.tr(skipped.reason))
     if len(gathered.skipped) > _SKIPPED_SHOWN:
         screen.say("... and {number} more left out", number=len(gathered.skipped) - _SKIPPED_SHOWN)
-    with screen.progress(screen.tr("Sending")) as sending:
+    with making(cli, "source", name, label=label), screen.progress(screen.tr("Sending")) as sending:
         version = cli.client.add_source(
             name,
             gathered,

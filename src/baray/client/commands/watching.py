@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from baray.client.cli import Cli
 from baray.client.sdk.client import run_id
-from baray.client.sdk.transport import Json
+from baray.client.sdk.transport import Json, Missing
 from baray.core import BarayError, Fault, Refused, format_seconds
 
 
@@ -52,7 +55,37 @@ def told(cli: Cli, run: Json) -> str:
     if run.get("reused"):
         return cli.screen.tr("Nothing changed: reusing {refs}.", refs=refs)
     seconds = format_seconds(run["seconds"]) if run.get("seconds") is not None else "?"
-    return cli.screen.tr("Made {refs} in {seconds}.", refs=refs or run["ref"], seconds=seconds)
+    if not refs:
+        return cli.screen.tr("Finished {run} in {seconds}.", run=run["ref"], seconds=seconds)
+    return cli.screen.tr("Made {refs} in {seconds}.", refs=refs, seconds=seconds)
+
+
+@contextmanager
+def making(cli: Cli, kind: str, name: str, *, label: str | None = None) -> Iterator[None]:
+    """Tell somebody that they may not make things at this project's label, where the server names what is to be made.
+
+    The server says "there is no project 'main'" (or no such Dataset, of one that is about to be made) to whoever is not
+    cleared for the label of what would come of it: `label`, else the project's. Who has a role there is told what to do.
+    """
+    try:
+        yield
+    except Missing as error:
+        mine = cli.client.get("whoami")
+        name = name or str(mine["project"])
+        if error.code != "not_found" or error.message != f"There is no {kind} '{name}'.":
+            raise
+        known = [row for row in cli.client.get("projects")["items"] if row["name"] == (cli.project or mine["project"])]
+        if not known or not known[0].get("role"):
+            raise
+        project, label = known[0]["name"], label or known[0]["label"]
+        raise Refused(
+            "clearance_too_low",
+            f"This would be labelled '{label}' in project '{project}', and you are cleared for '{mine['clearance']}'.",
+            fix=(
+                f"Work on what you may read (it then carries that label), ask an operator of the home for clearance "
+                f"'{label}', or choose another of your projects: baray project list"
+            ),
+        ) from error
 
 
 def finish(cli: Cli, run: Json, *, label: str, wait: bool, follow: bool) -> None:

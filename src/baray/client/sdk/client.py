@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from baray.client.sdk.sending import send_files
 from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing, Unreachable
 from baray.client.sdk.upload import Gathered, LocalFile, gather
 from baray.core import BarayError, Ref, Refused, digest_file, parse_ref
@@ -40,9 +43,10 @@ class Client:
         self._timing = timing or Timing()
         self._project = project
         self._patience_seconds = patience_seconds
-        self._http = Http(
-            find, timing=self._timing, patience_seconds=patience_seconds, language=language, known=callable(server)
-        )
+        self._find = find
+        self._finding = threading.Lock()  # guards _find while files are sent
+        self._language = language
+        self._http = Http(find, timing=self._timing, patience_seconds=patience_seconds, language=language)
 
     def __enter__(self) -> Self:
         """Use as a context manager to close the connection at the end."""
@@ -151,18 +155,33 @@ class Client:
         for start in range(0, len(digests), _MISSING_BATCH):
             asked = {"digests": digests[start : start + _MISSING_BATCH]}
             missing += self.post("blobs/missing", asked, repeatable=True)["missing"]
-        total = sum(by_digest[digest].bytes for digest in missing)
-        done = 0
-        progress(done, total)
-        for digest in missing:
-            file = by_digest[digest]
-            self._send(file)
-            done += file.bytes
-            progress(done, total)
+        if not missing:
+            progress(0, 0)
+            return
+        send_files(
+            [by_digest[digest] for digest in missing],
+            connect=self._connect,
+            send=self._send,
+            timing=self._timing,
+            progress=progress,
+        )
 
-    def _send(self, file: LocalFile) -> None:
+    def _connect(self, timing: Timing) -> Http:
+        return Http(
+            self._find_again,
+            timing=timing,
+            patience_seconds=self._patience_seconds,
+            language=self._language,
+        )
+
+    def _find_again(self) -> Endpoint:
+        """Where the server is, for connections in other threads: one looks at a time, since looking may start it."""
+        with self._finding:
+            return replace(self._find(), seen=True)
+
+    def _send(self, http: Http, file: LocalFile) -> None:
         try:
-            self._http.json(self._request("PUT", f"blobs/{file.digest}", file=file.file, repeatable=True))
+            http.json(self._request("PUT", f"blobs/{file.digest}", file=file.file, repeatable=True))
         except BarayError as error:
             if digest_file(file.file) == file.digest:
                 raise

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping
@@ -75,6 +76,8 @@ class Endpoint:
     """`bry_...`; empty for an anonymous caller."""
     router_url: str = ""
     """Address of the router; empty when not known."""
+    seen: bool = False
+    """Whether whoever found it saw a server answer there: then silence means that it is restarting."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,12 +109,8 @@ class Http:
         patience_seconds: float = 10.0,
         timeout_seconds: float = 120.0,
         language: str = "en",
-        known: bool = False,
     ) -> None:
-        """Ask `find` for the address, again after each failure; give up `patience_seconds` after the first one.
-
-        `known`: whoever finds the address has seen a server answer there, so silence means that it is restarting.
-        """
+        """Ask `find` for the address, again after each failure; give up `patience_seconds` after the first one."""
         self._find = find
         self._timing = timing
         self._patience_seconds = patience_seconds
@@ -119,13 +118,15 @@ class Http:
         self._language = language
         self._endpoint: Endpoint | None = None
         self._connection: http.client.HTTPConnection | None = None
-        self._answered = known
+        self._answered = False
+        self._broken_off = False
 
     @property
     def endpoint(self) -> Endpoint:
         """Where the requests go."""
         if self._endpoint is None:
             self._endpoint = self._find()
+            self._answered = self._answered or self._endpoint.seen
         return self._endpoint
 
     def close(self) -> None:
@@ -133,6 +134,17 @@ class Http:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def abort(self) -> None:
+        """Break off what another thread is sending or waiting for on this connection; none is opened any more."""
+        self._broken_off = True
+        connection = self._connection
+        sock = connection.sock if connection is not None else None
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return  # it is closed already
 
     def json(self, request: Request) -> Json:
         """Send `request` and return the JSON object of the response (`{}` for an empty one)."""
@@ -189,6 +201,8 @@ class Http:
 
     def _send_once(self, request: Request) -> http.client.HTTPResponse:
         endpoint = self.endpoint
+        if self._broken_off:
+            raise Unreachable(endpoint.url, "broken off here")
         connection, fresh = self._connect(endpoint)
         try:
             self._write(connection, endpoint, request)
