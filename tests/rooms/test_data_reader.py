@@ -65,6 +65,12 @@ def test_rows_by_clearance(made):
     assert other["total"] == 2
 
 
+def test_rows_of_a_version_that_was_lowered_carry_that_label(made):
+    asked = {"op": "rows", "paths": paths(made, "data"), "clearance": "internal", "projects": [], "lowered": "internal"}
+    (answer,) = ask(asked)
+    assert [row["label"] for row in answer["items"]] == ["internal"] * 3
+
+
 def test_pages(made):
     question = {
         "op": "rows",

@@ -214,15 +214,14 @@ def _ask_reader(request: Request, who: Caller, name: str, question: dict[str, An
     folder = "dropped/" if question["op"] == "dropped" else "data/"
     site = site_of(request)
 
-    def read(tx: Tx) -> list[str]:
+    def read(tx: Tx) -> dict[str, Any]:
         version = find_version(tx, request, who, "dataset", name)
         files = version_files(tx, site, version)
-        return [str(site.blobs.path(file.digest)) for file in files if file.path.startswith(folder)]
+        paths = [str(site.blobs.path(file.digest)) for file in files if file.path.startswith(folder)]
+        return {"paths": paths, "lowered": version.label if version.ceiling is not None else ""}
 
-    levels = str(who.actor.clearance)
-    return house_of(request).reader.ask(
-        question | {"paths": site.store.read(read), "clearance": levels, "projects": sorted(who.actor.projects)}
-    )
+    asker = {"clearance": str(who.actor.clearance), "projects": sorted(who.actor.projects)}
+    return house_of(request).reader.ask(question | asker | site.store.read(read))
 
 
 def _file(request: Request, who: Caller, kind: str, name: str, path: str) -> Any:  # noqa: ANN401 - a Path
