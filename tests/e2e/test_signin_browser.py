@@ -286,3 +286,49 @@ def test_an_auditor_sees_acts_and_no_content(site):
     member = site.api("POST", "tokens", {"name": "m", "actor": "auditor-a", "scopes": ["ask"]})[1]
     status, answer = site.api("GET", "ledger/entries", Authorization=f"Bearer {member['token']}")
     assert (status, answer["code"]) == (403, "scope_missing")
+
+
+def test_the_command_line_invites_gives_roles_and_limits_tokens(site):
+    made = site.home.json("user", "invite", "kosal", "--role", "viewer", "--clearance", "public")
+    cookie = site.come_in(made["url"].partition("link=")[2])
+    who = site.api("GET", "whoami", Cookie=cookie)[1]
+    assert (who["name"], who["role"], who["clearance"], who["site_role"]) == ("kosal", "viewer", "public", None)
+    site.home.json("user", "role", "kosal", "auditor")
+    assert site.api("GET", "whoami", Cookie=cookie)[1]["site_role"] == "auditor"
+    (open_one,) = [one for one in site.home.json("user", "sessions")["items"] if one["actor"] == "kosal"]
+    assert open_one["way"] == "invitation"
+    site.home.run("token", "revoke", open_one["id"])
+    assert site.api("GET", "whoami", Cookie=cookie)[0] == 401
+    again = site.home.json("user", "invite", "kosal", "--again")["url"].partition("link=")[2]
+    assert site.come_in(again)
+    site.home.json("user", "role", "kosal", "none")
+    limited = site.home.json("token", "create", "nightly", "--scope", "read", "--max-label", "public")
+    bearer = {"Authorization": f"Bearer {limited['token']}"}
+    who = site.api("GET", "whoami", **bearer)[1]
+    assert (who["scopes"], who["clearance"]) == (["read"], "public")
+    for method, path, body in (("POST", "tokens", {"name": "x"}), ("POST", "login-links", {}), ("POST", "sources", {})):
+        status, answer = site.api(method, path, body, **bearer)
+        assert (status, answer["code"]) in ((403, "scope_missing"), (400, "bad_request")), path
+    key = site.home.json("key", "create", "website")
+    assert site.api("GET", "services", Authorization=f"Bearer {key['token']}")[1]["code"] == "scope_missing"
+
+
+def test_pages_of_people_are_whole_in_both_languages(site):
+    cookie = site.come_in(site.api("POST", "login-links")[1]["url"].partition("link=")[2])
+    for path in ("/account", "/account/prove", "/people", "/sign-in"):
+        for language in ("en", "km"):
+            status, headers, page = site.ask("GET", f"{path}?lang={language}", Cookie=cookie, Accept="text/html")
+            assert (status, f'<html lang="{language}">'.encode() in page) == (200, True), path
+            assert "default-src 'none'" in headers["content-security-policy"]
+    for path, fields, expected in (
+        ("/people/invite", {"name": "rith", "clearance": "public", "role": "viewer"}, 200),
+        ("/people/rith/role", {"role": "member"}, 303),
+        ("/people/rith/site-role", {"role": "auditor"}, 303),
+        ("/people/rith/invite", {}, 200),
+        ("/people/rith/disable", {}, 303),
+        ("/people/operator/role", {"role": "viewer"}, 403),
+    ):
+        status, _, page = site.form(path, fields, Cookie=cookie)
+        assert status == expected, (path, page[-600:])
+    made = next(one for one in site.api("GET", "users")[1]["items"] if one["name"] == "rith")
+    assert (made["disabled"], made["site_role"]) == (True, "auditor")

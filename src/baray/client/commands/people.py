@@ -98,13 +98,35 @@ def _user_create(cli: Cli, name: str, kind: str, clearance: str, role: str) -> N
 
 def _user_list(cli: Cli) -> None:
     page = cli.client.get("users")
-    heads = ("name", "kind", "clearance", "created", "disabled")
+    heads = ("name", "kind", "clearance", "site_role", "created", "disabled")
     cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
 
 
 def _user_disable(cli: Cli, name: str) -> None:
     document = cli.client.post(f"users/{name}/disable", repeatable=True)
     cli.screen.show(document, lambda: [f"{name} can no longer come in."])
+
+
+def _user_invite(cli: Cli, name: str, role: str, clearance: str, again: bool) -> None:
+    if again:
+        made = cli.client.post(f"users/{name}/invite")
+    else:
+        body: Json = {"name": check_name(name), "role": role, "clearance": clearance}
+        made = cli.client.post("invitations", body)
+    cli.screen.say("This is shown only now: hand it to them yourself. It works once, for seven days.")
+    cli.screen.show(made, lambda: [made["url"]])
+
+
+def _user_role(cli: Cli, name: str, role: str) -> None:
+    given = "" if role == "none" else role
+    document = cli.client.post(f"users/{name}/role", {"role": given}, repeatable=True)
+    cli.screen.show(document, lambda: [f"{name} is {role} of this home." if given else f"{name} has no role on it."])
+
+
+def _user_sessions(cli: Cli) -> None:
+    page = cli.client.get("sessions", of="all")
+    heads = ("id", "actor", "way", "created", "last_used", "agent")
+    cli.screen.show(page, lambda: table(heads, [[row.get(head) or "" for head in heads] for row in page["items"]]))
 
 
 _EXPIRES = option("--expires", default="30d", metavar="30d", help="Valid for this long.")
@@ -172,3 +194,19 @@ USER_CREATE = Leaf(
 )
 USER_LIST = Leaf(run=_user_list, example="baray user list")
 USER_DISABLE = Leaf(run=_user_disable, params=(argument("name"),), example="baray user disable dara")
+USER_INVITE = Leaf(
+    run=_user_invite,
+    params=(
+        argument("name"),
+        option("--role", type=_ROLE, default="member", help="Role in the project."),
+        _CLEARANCE,
+        option("--again", is_flag=True, help="Another link for somebody who has an account."),
+    ),
+    example="baray user invite dara --role member --clearance internal",
+)
+USER_ROLE = Leaf(
+    run=_user_role,
+    params=(argument("name"), argument("role", type=click.Choice(["auditor", "operator", "none"]))),
+    example="baray user role dara auditor",
+)
+USER_SESSIONS = Leaf(run=_user_sessions, example="baray user sessions")
