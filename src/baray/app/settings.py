@@ -56,6 +56,10 @@ SETTINGS = (
         name="BARAY_CLEARANCE",
         help="What this machine may hold at most, LEVEL[:CATEGORY,...]: a Run above it is not leased here; default all.",
     ),
+    Setting(
+        name="BARAY_BEHIND",
+        help="Set by up --detach for the server that it starts: what that says goes to a log, so it prints no secret.",
+    ),
     Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
 )
 
