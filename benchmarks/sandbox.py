@@ -16,6 +16,13 @@ from figures import Context, Figure
 from baray.runs import sandbox, supervisor
 from baray.runs.sandbox.survey import survey
 
+_CALLS = """
+import os, time
+begun = time.perf_counter_ns()
+for _ in range(300_000): os.getppid()
+print((time.perf_counter_ns() - begun) / 300_000)
+"""
+
 
 def measure(context: Context) -> Iterator[Figure]:
     """Both commands are started by the same supervisor with the same limits; only the sandbox differs."""
@@ -30,11 +37,28 @@ def measure(context: Context) -> Iterator[Figure]:
         held.append(start(context.folder / f"held-{turn}", cgroups, in_sandbox=True))
     added = statistics.median(held) - statistics.median(plain)
     yield Figure(name="startup_ms", value=added * 1000, unit="ms")
+    costs = {
+        in_sandbox: min(
+            call_nanoseconds(context.folder / f"calls-{in_sandbox}-{turn}", cgroups, in_sandbox=in_sandbox)
+            for turn in range(3)
+        )
+        for in_sandbox in (False, True)
+    }
+    yield Figure(name="syscall_ns", value=costs[True], unit="ns", peer="without a sandbox", peer_value=costs[False])
+
+
+def call_nanoseconds(folder: Path, cgroups: sandbox.Cgroups, *, in_sandbox: bool) -> float:
+    """Nanoseconds that one small system call takes, by the program's own clock."""
+    _, program = sandbox.environment_bind()
+    plan = plan_command(folder, cgroups, (program, "-I", "-S", "-c", _CALLS), in_sandbox=in_sandbox)
+    (folder / "supervisor.json").write_text(json.dumps(plan))
+    subprocess.run([sys.executable, "-I", "-S", supervisor.__file__, str(folder)], check=True)
+    return float((folder / "log.txt").read_text())
 
 
 def start(folder: Path, cgroups: sandbox.Cgroups, *, in_sandbox: bool) -> float:
     """Seconds that /bin/true takes under the supervisor."""
-    plan = plan_true(folder, cgroups, in_sandbox=in_sandbox)
+    plan = plan_command(folder, cgroups, ("/bin/true",), in_sandbox=in_sandbox)
     (folder / "supervisor.json").write_text(json.dumps(plan))
     began = time.perf_counter()
     subprocess.run([sys.executable, "-I", "-S", supervisor.__file__, str(folder)], check=True)
@@ -44,8 +68,8 @@ def start(folder: Path, cgroups: sandbox.Cgroups, *, in_sandbox: bool) -> float:
     return seconds
 
 
-def plan_true(folder: Path, cgroups: sandbox.Cgroups, *, in_sandbox: bool) -> dict[str, Any]:
-    """What the worker would write for /bin/true."""
+def plan_command(folder: Path, cgroups: sandbox.Cgroups, argv: tuple[str, ...], *, in_sandbox: bool) -> dict[str, Any]:
+    """What the worker would write for a command."""
     for name in ("", "in", "work", "out"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     limits = sandbox.Limits()
@@ -58,10 +82,11 @@ def plan_true(folder: Path, cgroups: sandbox.Cgroups, *, in_sandbox: bool) -> di
         cgroups=sandbox.make_group(cgroups, f"bench-{folder.name}", limits),
     )
     if not in_sandbox:
-        return sandbox.trusted_plan(base, ["/bin/true"], {})
-    binds = tuple(
+        return sandbox.trusted_plan(base, list(argv), {})
+    environment, _ = sandbox.environment_bind()
+    binds = environment + tuple(
         sandbox.Bind(under=folder, path=path, to=to, write=path != "in")
         for path, to in (("in", "/in"), ("work", "/job"), ("out", "/out"))
     )
-    command = sandbox.Command(argv=("/bin/true",), binds=binds, environment={}, bwrap=sandbox.find_bwrap())
+    command = sandbox.Command(argv=argv, binds=binds, environment={}, bwrap=sandbox.find_bwrap())
     return sandbox.sandbox_plan(base, command, limits)

@@ -73,7 +73,7 @@ def bwrap(need):
 class Bomb:
     """A command that takes all it can get, under a supervisor, as a worker would start it."""
 
-    def __init__(self, folder, script, *, limits=LIMITS, image=False, slot=95):
+    def __init__(self, folder, script, *, limits=LIMITS, image=False, slot=95, devices=()):
         self.folder = folder / f"bomb-{slot}"
         owner = sandbox.slot_owner(slot)
         for name in ("work", "out"):
@@ -100,6 +100,7 @@ class Bomb:
             binds=binds,
             environment={},
             bwrap=sandbox.find_bwrap(),
+            devices=devices,
             image=str(self.folder / "disk.img") if image else "",
         )
         (self.folder / "supervisor.json").write_text(json.dumps(sandbox.sandbox_plan(base, command, limits)))
@@ -187,6 +188,16 @@ def test_nothing_is_kept_between_the_device_nodes(tmp_path):
     bomb = Bomb(tmp_path, DEVICES).start()
     assert bomb.end()["exit_code"] == 1
     assert "Read-only file system" in bomb.log()
+
+
+def test_a_device_that_was_given_is_there_and_can_be_used(tmp_path):
+    device = next((path for path in ("/dev/fuse", "/dev/kvm", "/dev/net/tun") if Path(path).is_char_device()), None)
+    if device is None:
+        pytest.skip("no device to give")
+    look = f"import os, stat\nprint(stat.S_ISCHR(os.stat({device!r}).st_mode), len(os.listdir('/dev')))"
+    given, none = Bomb(tmp_path, look, devices=(device,)).start(), Bomb(tmp_path, look, slot=94).start()
+    assert (given.end()["exit_code"], none.end()["exit_code"]) == (0, 1)
+    assert given.log().startswith("True")
 
 
 def test_processors_are_shared_out(tmp_path, hard_limits):

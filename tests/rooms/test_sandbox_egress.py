@@ -12,9 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from baray.access import PUBLIC, parse_label
+from baray.core import Refused
 from baray.runs import sandbox, supervisor
 from baray.runs.sandbox.egress import Proxy
-from baray.runs.sandbox.tries import MOST_TARGETS, read_egress
+from baray.runs.sandbox.tries import MOST_TARGETS, check_targets, read_egress
+from runs_home import open_home
 
 ASK = """
 import os, socket, sys
@@ -186,3 +189,74 @@ def test_tries_of_many_targets_are_added_up(tmp_path):
     assert len(tries) == MOST_TARGETS + 1
     assert tries[-1]["target"] == "others"
     assert sum(one["count"] for one in tries) == MOST_TARGETS + 50
+
+
+@pytest.fixture
+def home(tmp_path, need):
+    need("bwrap")
+    with open_home(tmp_path / "home") as home:
+        home.serve()
+        home.start_worker()
+        yield home
+
+
+def test_what_a_run_tried_stands_in_the_ledger(home):
+    """`localhost` is on the Run's list, and on this machine: allowed by the one, refused by the platform."""
+    _, program = sandbox.environment_bind()
+    asks = ["CONNECT localhost:9 HTTP/1.1", "CONNECT other.example:443 HTTP/1.1"]
+    command = (program, "-I", "-S", "-c", ASK, *asks)
+    run = home.submit(command=command, label=PUBLIC, egress=("localhost:9",))
+    assert home.wait(run.id).state == "succeeded"
+    assert home.log(run.id).splitlines() == ["HTTP/1.1 403 Forbidden"] * 2
+    assert home.entries().count(("egress.denied", run.id)) == 1
+    assert home.entries().count(("egress.allowed", run.id)) == 0
+    found = home.site.store.read(lambda tx: home.site.ledger.entries(tx, limit=1000))
+    facts = next(entry.facts for entry in found if entry.kind == "egress.denied")
+    assert facts["count"] == 2
+    assert len(facts["targets"]) == 2
+
+
+def test_a_run_without_egress_tries_nothing(home):
+    run = home.submit(command=("/bin/true",), label=PUBLIC)
+    assert home.wait(run.id).state == "succeeded"
+    assert not (home.attempt_dir(run.id) / "egress.jsonl").exists()
+    assert [kind for kind, _ in home.entries() if kind.startswith("egress")] == []
+
+
+@pytest.mark.parametrize("label", ["internal", "restricted", "secret"])
+def test_nothing_above_public_has_a_way_out(tmp_path, label):
+    with open_home(tmp_path / "home") as home:
+        source = home.add_source("letters", {"a.txt": b"x"}, label=parse_label(label))
+        with pytest.raises(Refused, match=label) as caught:
+            home.submit(command=("true",), label=PUBLIC, inputs={"letters": source}, egress=("example.org:443",))
+        assert caught.value.code == "egress_label"
+        assert "--allow-egress" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "example.org",
+        "example.org:0",
+        "example.org:70000",
+        "10.0.0.1:443",
+        "0x7f.1:443",
+        "2130706433:1",
+        "[::1]:443",
+        "a b:1",
+        "EXAMPLE.org:443",
+        "-a.org:1",
+        "a..b:1",
+        "a.org:443\n",
+        "*.org:443",
+        "a.org:4 4",
+    ],
+)
+def test_what_is_no_target_is_refused(target):
+    with pytest.raises(Refused) as caught:
+        check_targets([target])
+    assert caught.value.code == "bad_target"
+
+
+def test_plain_names_are_targets():
+    check_targets(["example.org:443", "a-b.c1.example:8080", "host:1"])

@@ -13,7 +13,7 @@ from baray.core import Refused
 from baray.runs.sandbox import find_cgroups, harvest, make_group
 from baray.runs.sandbox.cgroups import Cgroups
 from baray.runs.sandbox.harvest import MAX_DEPTH
-from baray.runs.sandbox.plan import Limits
+from baray.runs.sandbox.plan import Command, Limits, Owner, sandbox_plan, supervisor_plan
 
 
 def keep(handle):
@@ -147,3 +147,53 @@ def test_no_cgroups_where_none_are_prepared(tmp_path):
     (tmp_path / "own").write_text("0::/\n")
     found = find_cgroups(tmp_path, tmp_path / "own")
     assert (found.version, found.name) == (0, "soft")
+
+
+def test_a_delegated_unit_gets_groups_of_its_own(tmp_path, monkeypatch):
+    """The files and folders of a systemd unit with Delegate=yes; no v2 kernel obeys them here."""
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids io\n")
+    unit = tmp_path / "system.slice" / "baray.service"
+    unit.mkdir(parents=True)
+    (unit / "cgroup.procs").write_text("17\n18\n")
+    (unit / "cgroup.subtree_control").touch()
+    (tmp_path / "own").write_text("0::/system.slice/baray.service\n")
+    monkeypatch.setattr(os, "getxattr", lambda path, name: b"1" if Path(path) == unit else b"0")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    found = find_cgroups(tmp_path, tmp_path / "own")
+    assert (found.version, found.folders) == (2, (unit / "runs",))
+    assert (unit / "platform" / "cgroup.procs").read_text() == "18"  # each was moved: v2 allows none beside subgroups
+    assert (unit / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    assert (unit / "runs" / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    (tmp_path / "own").write_text("0::/system.slice/baray.service/platform\n")  # a restarted worker of the same unit
+    assert find_cgroups(tmp_path, tmp_path / "own").folders == (unit / "runs",)
+
+
+def test_a_unit_that_was_not_delegated_is_left_alone(tmp_path, monkeypatch):
+    (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")
+    (tmp_path / "user.slice").mkdir()
+    (tmp_path / "user.slice" / "cgroup.subtree_control").touch()
+    (tmp_path / "own").write_text("0::/user.slice\n")
+    monkeypatch.setattr(os, "getxattr", lambda _path, _name: b"0")
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert find_cgroups(tmp_path, tmp_path / "own").version == 0
+    assert [path.name for path in (tmp_path / "user.slice").iterdir()] == ["cgroup.subtree_control"]
+
+
+def test_devices_of_a_lease_are_shown_and_no_others(tmp_path):
+    limits = Limits()
+    base = supervisor_plan(
+        attempt_dir=tmp_path, log=tmp_path / "log", number=1, limits=limits, owner=Owner(), cgroups=[]
+    )
+    devices = ("/dev/nvidia1", "/dev/nvidiactl", "/dev/nvidia-uvm")
+    words = {}
+    for given in ((), devices):
+        command = Command(argv=("true",), binds=(), environment={}, bwrap="bwrap", devices=given)
+        words[given] = sandbox_plan(base, command, limits)["sandbox"]["middle"]
+    shown = words[devices]
+    assert [shown[at + 1 : at + 3] for at, word in enumerate(shown) if word == "--dev-bind"] == [
+        [d, d] for d in devices
+    ]
+    assert "--dev-bind" not in words[()]
+    # The nodes come after the folder was made, and before it is closed.
+    assert shown.index("--dev") < shown.index("/dev/nvidia1")
+    assert shown[-2:] == ["--remount-ro", "/dev"]
