@@ -1,8 +1,8 @@
 """The sandbox of tenants' commands: bubblewrap, a seccomp filter of our own, a dropped uid, cgroup limits.
 
-Covered: what the probes try, see `probes`; links in a tenant's folders, when they are mounted and when outputs are
-taken. Not covered: a hole in the kernel itself; disk filled faster than the supervisor looks; side channels.
-Reduced isolation is not offered: where user namespaces are refused, tenants' commands are refused.
+Covered: what the probes try, see `probes` and `corpus`; links in a tenant's folders, when they are mounted and when
+outputs are taken. Not covered: a hole in the kernel itself; side channels; see docs/notes/runs.md for each tier.
+Where user namespaces are refused, tenants' commands are refused, or get reduced isolation if the settings say so.
 """
 
 from baray.runs.sandbox.cgroups import NO_CGROUPS, Cgroups, find_cgroups, group_members, make_group

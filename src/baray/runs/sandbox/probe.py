@@ -87,7 +87,7 @@ def find_bwrap(folders: str = PROGRAM_FOLDERS) -> str:
 
 
 def no_sandbox(missing: str, fix: str) -> Refused:
-    """The refusal of a tenant's command on a machine without isolation; reduced isolation is not offered."""
+    """The refusal of a tenant's command on a machine without isolation."""
     return Refused("no_sandbox", f"Commands cannot be run here: {missing}.", fix=fix, status=503)
 
 

@@ -1,8 +1,8 @@
 """Reduced isolation: Landlock, the filter and rlimits, where user namespaces are refused and the settings allow it.
 
 Covered: files that are not shown, sockets of every kind, abstract sockets and signals (Landlock), tracing, the kernel's
-interfaces. Not covered, beside what the whole sandbox does not cover: names and sizes of files (not their content), the
-machine's name and processes' count, memory shared by name is out of reach and so of no use, a limit on the disk but a watch.
+interfaces, modes of files by path. Not covered, beside what the whole sandbox does not cover: names and sizes of files
+(not their content), the machine's name; the disk is watched, not limited.
 For one project, and labels up to internal; `queue` and `leases` refuse the rest.
 """
 
