@@ -53,6 +53,26 @@ def test_a_member_below_the_projects_label_is_told_what_they_may_do(home):
     assert error["code"] == "not_found"
 
 
+def test_a_source_whose_label_is_not_the_one_asked_for_says_why(home):
+    folder = home.path.parent / "mixed"
+    folder.mkdir()
+    (folder / "hours.txt").write_text(PAPER)
+    (folder / "rota.txt").write_text("Dara works on Monday.\n")
+    (folder / "documents.csv").write_text("path,label\nrota.txt,internal\n")
+    out, _ = home.run("source", "add", "mixed", "mixed", "--label", "public")
+    assert "label internal. That is the highest label of its files: internal 1, public 1." in out
+
+
+def test_status_tells_addresses_and_processes_in_words(home):
+    out, _ = home.run("status")
+    url = json.loads((home.path / "endpoint.json").read_text())["url"]
+    assert f"console_url  {url}" in out
+    assert "control (pid " in out
+    assert "{" not in out
+    assert home.json("status")["running"] is True
+    assert home.run("dataset", "dropped", "counter")[0] == "Nothing was dropped or refused.\n"
+
+
 def test_status_of_a_home_that_may_only_be_read_is_not_running(home, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

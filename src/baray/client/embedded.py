@@ -24,8 +24,8 @@ _LOG_TAIL_LINES = 15
 class Embedded:
     """Finds the server of one home; starting it twice at once is safe, `up` holds the home's lock."""
 
-    def __init__(self, home: Path, *, timing: Timing, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
-        """`say` gets one line when a server is started."""
+    def __init__(self, home: Path, *, timing: Timing, environ: Mapping[str, str], say: Callable[..., None]) -> None:
+        """`say` gets one line, and the values in it, when a server is started."""
         self._home = home
         self._timing = timing
         self._environ = environ
@@ -99,7 +99,7 @@ class Embedded:
         return None
 
     def _start(self) -> Endpoint:
-        self._say(f"Starting Baray in {self._home} ...")
+        self._say("Starting Baray in {home} ...", home=self._home)
         command = [sys.executable, "-m", "baray", "up", "--home", str(self._home), "--detach"]
         command += ["--port", "0", "--router-port", "0", "--idle-exit", str(IDLE_EXIT_SECONDS)]
         environ = {name: value for name, value in self._environ.items() if name not in {"BARAY_SERVER", "BARAY_TOKEN"}}

@@ -45,6 +45,9 @@ KHMER: dict[str, str] = {
     "Left out: {path} ({reason})": "មិនបានយក៖ {path} ({reason})",
     "... and {number} more left out": "... និង {number} ទៀតមិនបានយក",
     "Nothing changed: reusing {refs}.": "គ្មានអ្វីប្រែប្រួល៖ ប្រើ {refs} ឡើងវិញ។",
+    "Starting Baray in {home} ...": "កំពុងចាប់ផ្តើមបារាយណ៍ក្នុង {home} ...",
+    "Nothing was dropped or refused.": "គ្មានអ្វីត្រូវបានដកចេញ ឬបដិសេធទេ។",
+    "That is the highest label of its files: {files}.": "នេះជាស្លាកខ្ពស់បំផុតនៃឯកសាររបស់វា៖ {files}។",
     "Finished {run} in {seconds}.": "បានបញ្ចប់ {run} ក្នុងរយៈពេល {seconds}។",
     "Nothing in {refs} is labelled public: the public gets no answers from this desk.": (
         "គ្មានអ្វីក្នុង {refs} មានស្លាកសាធារណៈទេ៖ សាធារណៈនឹងមិនទទួលបានចម្លើយពីតុនេះទេ។"

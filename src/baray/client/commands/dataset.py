@@ -65,10 +65,13 @@ def _documents(rows: list[Json]) -> list[str]:
 
 def _dropped(cli: Cli, ref: str, reason: str | None, number: int) -> None:
     rows = cli.client.get(thing_path(parse_ref(ref, kind="dataset")) + "/dropped", n=number, reason=reason)
-    cli.screen.show(
-        rows,
-        lambda: table(("path", "step", "reason"), [(r.get("path"), r.get("step"), r["reason"]) for r in rows["items"]]),
-    )
+
+    def lines() -> list[str]:
+        if not rows["items"]:
+            return [cli.screen.tr("Nothing was dropped or refused.")]
+        return table(("path", "step", "reason"), [(r.get("path"), r.get("step"), r["reason"]) for r in rows["items"]])
+
+    cli.screen.show(rows, lines)
 
 
 def _diff(cli: Cli, before: str, after: str) -> None:

@@ -54,7 +54,7 @@ def _create(
     if documents:
         label = str(more.get("label") or "")
         version, gathered = add_source(cli, name, documents, label=label)
-        say(source_told(cli, version, gathered))
+        say(source_told(cli, version, gathered, label=label))
         with making(cli, "dataset", name):
             run = cli.client.build_dataset("text", name=name, source=version["ref"])
         run = watch(cli, run, label=cli.screen.tr("Reading documents"))

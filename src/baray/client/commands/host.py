@@ -32,12 +32,17 @@ def _down(cli: Cli) -> None:
 
 def _status(cli: Cli) -> None:
     if cli.settings.server:
-        document: Json = cli.client.status()
+        document = _of_server(cli)
     elif cli.embedded.running() is None:  # asking how it goes must not start anything
         document = _host("status_local", home=cli.settings.home)
     else:
-        document = cli.client.status()
+        document = _of_server(cli)
     cli.screen.show(document, lambda: _status_lines(document))
+
+
+def _of_server(cli: Cli) -> Json:
+    document = cli.client.status()
+    return {"running": True, "console_url": cli.client.endpoint.url, **document}
 
 
 def _status_lines(document: Json) -> list[str]:
@@ -45,10 +50,15 @@ def _status_lines(document: Json) -> list[str]:
     for key in ("processes", "counts"):
         value = document.get(key)
         if isinstance(value, dict):
-            lines.append(f"{key}: " + ", ".join(f"{name} {inner}" for name, inner in value.items()))
+            lines.append(f"{key}: " + ", ".join(_counted(name, inner) for name, inner in value.items()))
         elif value:
             lines.append(f"{key}: " + ", ".join(str(inner) for inner in value))
     return lines + [f"! {warning}" for warning in document.get("warnings", [])]
+
+
+def _counted(name: str, value: object) -> str:
+    """`source 3`, or of a process `control (pid 17)`."""
+    return f"{name} (pid {value.get('pid')})" if isinstance(value, dict) else f"{name} {value}"
 
 
 def _doctor(cli: Cli) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from baray.client.cli import Cli, Leaf, argument, option
 from baray.client.commands.watching import making
+from baray.client.output import Progress
 from baray.client.sdk.transport import Json
 from baray.client.sdk.upload import Gathered, gather
 from baray.core import format_bytes
 
 _SKIPPED_SHOWN = 10
+_SMALL_BYTES = 100_000
 
 
 def add_source(
@@ -32,24 +35,39 @@ def add_source(
             title=title,
             label=label,
             licence=licence,
-            progress=lambda done, total: sending.update(done / 1000, total / 1000, "kB") if total else None,
+            progress=lambda done, total: _sent(sending, done, total),
         )
     return version, gathered
 
 
-def told(cli: Cli, version: Json, gathered: Gathered) -> str:
-    """One line about a Source version."""
+def _sent(progress: Progress, done: int, total: int) -> None:
+    in_bytes = total < _SMALL_BYTES
+    if total:
+        progress.update(
+            done if in_bytes else done / 1000, total if in_bytes else total / 1000, "B" if in_bytes else "kB"
+        )
+
+
+def told(cli: Cli, version: Json, gathered: Gathered, *, label: str = "") -> str:
+    """One line about a Source version; where it is labelled otherwise than `label`, which was asked for, why."""
     if version.get("reused"):
         return cli.screen.tr("Nothing changed: reusing {refs}.", refs=version["ref"])
     size = format_bytes(sum(file.bytes for file in gathered.files))
     text = "{ref}: {number} files, {size}, label {label}."
-    return cli.screen.tr(text, ref=version["ref"], number=len(gathered.files), size=size, label=version["label"])
+    line = cli.screen.tr(text, ref=version["ref"], number=len(gathered.files), size=size, label=version["label"])
+    if label in ("", version["label"]):
+        return line
+    counts = Counter(file["label"] for file in cli.client.thing(version["ref"])["files"])
+    files = ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
+    return f"{line} {cli.screen.tr('That is the highest label of its files: {files}.', files=files)}"
 
 
 def _add(cli: Cli, name: str, paths: tuple[str, ...], **more: str | None) -> None:
     version, gathered = add_source(cli, name, paths, **{key: value or "" for key, value in more.items()})
     skipped = [{"path": skipped.path, "reason": skipped.reason} for skipped in gathered.skipped]
-    cli.screen.show({**version, "skipped": skipped}, lambda: [told(cli, version, gathered)])
+    cli.screen.show(
+        {**version, "skipped": skipped}, lambda: [told(cli, version, gathered, label=more.get("label") or "")]
+    )
 
 
 ADD = Leaf(
