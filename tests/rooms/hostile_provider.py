@@ -20,7 +20,7 @@ class Provider:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.key = RSAKey.generate_key(2048, {"kid": "first"})
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), handler_of(self))
         self.server.daemon_threads = False  # closing waits for them
         self.issuer = f"http://127.0.0.1:{self.server.server_port}"
         self.now, self.nonce, self.asked = now, "", {}
@@ -73,36 +73,37 @@ class Provider:
             return {"keys": self.published}
         return {"id_token": self.token(), "access_token": "x", "token_type": "Bearer"}
 
-    def _handler(provider) -> type[BaseHTTPRequestHandler]:  # noqa: N805 - the handler's own `self` is inside
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                if urlsplit(self.path).path == "/elsewhere":
-                    self.send_response(302)
-                    self.send_header("Location", f"{provider.issuer}/jwks_uri")
-                    self.end_headers()
-                    return
-                data = json.dumps(provider.answer(urlsplit(self.path).path)).encode()
-                self.send_response(200)
+
+def handler_of(provider: Provider) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if urlsplit(self.path).path == "/elsewhere":
+                self.send_response(302)
+                self.send_header("Location", f"{provider.issuer}/jwks_uri")
                 self.end_headers()
-                if provider.slow is None:
-                    self.wfile.write(data)
-                    return
-                try:
-                    for byte in data:
-                        provider.slow()
-                        self.wfile.write(bytes([byte]))
-                except OSError:
-                    self.close_connection = True  # the caller has had enough
+                return
+            data = json.dumps(provider.answer(urlsplit(self.path).path)).encode()
+            self.send_response(200)
+            self.end_headers()
+            if provider.slow is None:
+                self.wfile.write(data)
+                return
+            try:
+                for byte in data:
+                    provider.slow()
+                    self.wfile.write(bytes([byte]))
+            except OSError:
+                self.close_connection = True  # the caller has had enough
 
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"])).decode()
-                provider.asked = {name: values[0] for name, values in parse_qs(body).items()}
-                self.do_GET()
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"])).decode()
+            provider.asked = {name: values[0] for name, values in parse_qs(body).items()}
+            self.do_GET()
 
-            def log_message(self, *_: object) -> None:
-                pass
+        def log_message(self, *_: object) -> None:
+            pass
 
-        return Handler
+    return Handler
 
 
 def part(value: dict[str, Any]) -> str:

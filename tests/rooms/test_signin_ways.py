@@ -320,12 +320,12 @@ def test_a_flood_of_sign_ins_does_not_wait_in_line():
 def test_ceremonies_are_bounded_in_number_and_time():
     clock = TestClock()
     pending = Pending(clock)
-    first = pending.begin("code", actor="u")
+    first = pending.begin("code", {"actor": "u"})
     for _ in range(5000):
-        last = pending.begin("code", actor="u")
+        last = pending.begin("code", {"actor": "u"})
     refused("bad_flow", pending.take, first, "code")
     refused("bad_flow", pending.take, last, "passkey")
     refused("bad_flow", pending.take, last, "code")  # taken by the wrong try
-    kept = pending.begin("code", actor="u")
+    kept = pending.begin("code", {"actor": "u"})
     assert pending.take(kept, "code") == {"actor": "u"}
     refused("bad_flow", pending.take, kept, "code")

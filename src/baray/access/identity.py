@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Row
+
 from baray.access import records
 from baray.access.labels import INTERNAL, TOP, Label, parse_label
 from baray.access.policy import ROLES, SITE_ROLES, Actor, Subject, decide, refusal
@@ -121,7 +123,7 @@ def require(_tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) ->
     raise error
 
 
-def _keep_an_operator(tx: Tx, row: Any) -> None:  # noqa: ANN401 - a row
+def _keep_an_operator(tx: Tx, row: Row[Any]) -> None:
     """Refuse what would leave the home without anyone to run it."""
     if row.site_role == "operator" and row.disabled is None and records.operators(tx) == 1:
         raise Refused(

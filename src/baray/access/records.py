@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from baray.store import Tx, schema
 
@@ -21,7 +21,7 @@ def project_named(tx: Tx, name: str) -> Any:  # noqa: ANN401 - a row
     return tx.execute(select(project).where(project.c.name == name)).first()
 
 
-def project_by_id(tx: Tx, project_id: str) -> Any:  # noqa: ANN401 - a row
+def project_by_id(tx: Tx, project_id: str) -> Row[Any]:
     """The project with an id."""
     return tx.execute(select(project).where(project.c.id == project_id)).one()
 
@@ -101,12 +101,12 @@ def add_token(tx: Tx, row: dict[str, Any]) -> None:
     tx.execute(insert(token), row)
 
 
-def token_by_hash(tx: Tx, hashed: str) -> Any:  # noqa: ANN401 - a row
+def token_by_hash(tx: Tx, hashed: str) -> Row[Any] | None:
     """The token whose secret has this hash, or None."""
     return tx.execute(select(token).where(token.c.hash == hashed)).first()
 
 
-def token_by_id(tx: Tx, token_id: str) -> Any:  # noqa: ANN401 - a row
+def token_by_id(tx: Tx, token_id: str) -> Row[Any] | None:
     """The token with an id, or None."""
     return tx.execute(select(token).where(token.c.id == token_id)).first()
 

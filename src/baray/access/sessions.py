@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sqlalchemy import Row
+
 from baray.access import records
 from baray.access.identity import load_actor
 from baray.access.labels import Label, parse_label
@@ -169,13 +171,13 @@ def needs_touch(tx: Tx, token_id: str, now: float) -> bool:
     return row is not None and bool(now - (row.last_used or 0.0) > TOUCH_SECONDS)
 
 
-def _usable(row: Any, now: float) -> bool:  # noqa: ANN401 - a row
+def _usable(row: Row[Any], now: float) -> bool:
     if row.kind in LINKS or row.revoked is not None or row.expires <= now:
         return False
     return bool(row.kind != "ses" or now - (row.last_used or row.created) <= IDLE_SECONDS)
 
 
-def _as_token_allows(tx: Tx, row: Any, now: float) -> Actor:  # noqa: ANN401 - a row
+def _as_token_allows(tx: Tx, row: Row[Any], now: float) -> Actor:
     """The actor as far as its token goes."""
     actor = load_actor(tx, row.actor_id)
     scopes = frozenset(json.loads(row.scopes))

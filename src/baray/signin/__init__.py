@@ -14,11 +14,20 @@ from baray.signin.account import (
     remove_credential,
     set_password,
 )
-from baray.signin.linked import link_identity, lookup_of
 from baray.signin.outside import Outside, OutsideSettings, read_outside
 from baray.signin.passkeys import Assertion, add_passkey, begin_assertion, begin_passkey, check_assertion
 from baray.signin.reception import Reception, open_reception
-from baray.signin.ways import Visitor, prove, prove_outside, proved, sign_in_outside, sign_in_passkey, sign_in_password
+from baray.signin.ways import (
+    Visitor,
+    link_identity,
+    lookup_of,
+    prove,
+    prove_outside,
+    proved,
+    sign_in_outside,
+    sign_in_passkey,
+    sign_in_password,
+)
 
 __all__ = [
     "Assertion",

@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import dataclass, field
 from typing import Any
+
+from sqlalchemy import Row
 
 from baray.access import Actor, live_sessions, proof_needed, revoke_token
 from baray.core import NotFound, Refused, canonical_json, iso_time
@@ -18,6 +21,22 @@ STRONG = frozenset({"code", "passkey", "outside"})
 """Kinds that make an account's proofs strong; a password by itself does not."""
 NUM_RECOVERY_CODES = 10
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"  # without letters that look like digits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """A credential to keep."""
+
+    kind: str
+    """`password`, `code`, `recovery`, `passkey` or `outside`."""
+    name: str
+    """What its owner calls it."""
+    lookup: str | None = None
+    """What it is found by, where nobody says whose it is."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """What only its kind knows."""
+    counter: int = 0
+    """The last use that is not taken again: a code's time step, a passkey's count."""
 
 
 def credentials_of(tx: Tx, actor_id: str) -> list[dict[str, Any]]:
@@ -74,7 +93,7 @@ def set_password(reception: Reception, actor: Actor, password: str) -> None:
         may_change(tx, actor)
         for row in records.of_actor(tx, actor.id, "password"):
             records.remove(tx, row.id)
-        add(tx, reception, actor, kind="password", name="password", data={"argon2": stored})
+        add(tx, reception, actor, Given(kind="password", name="password", data={"argon2": stored}))
         _end_other_sessions(tx, reception, actor)
 
     reception.site.store.write(change)
@@ -84,7 +103,7 @@ def begin_code(reception: Reception, actor: Actor) -> dict[str, str]:
     """A new secret for an authenticator app; it counts once a code of it was given to `add_code`."""
     reception.site.store.read(lambda tx: may_change(tx, actor))
     secret = secrets.token_bytes(20)
-    flow = reception.pending.begin("code", actor=actor.id, secret=secret)
+    flow = reception.pending.begin("code", {"actor": actor.id, "secret": secret})
     return {"flow": flow, "key": totp.key_text(secret), "uri": totp.key_uri(secret, name=actor.name, issuer="Baray")}
 
 
@@ -103,7 +122,7 @@ def add_code(reception: Reception, actor: Actor, *, flow: str, code: str) -> Non
         for row in records.of_actor(tx, actor.id, "code"):
             records.remove(tx, row.id)
         data = {"secret": values["secret"].hex()}
-        add(tx, reception, actor, kind="code", name="authenticator app", data=data, counter=step)
+        add(tx, reception, actor, Given(kind="code", name="authenticator app", data=data, counter=step))
 
     reception.site.store.write(change)
 
@@ -120,8 +139,8 @@ def make_recovery_codes(reception: Reception, actor: Actor) -> list[str]:
         for row in records.of_actor(tx, actor.id, "recovery"):
             records.remove(tx, row.id)
         for code in codes:
-            row = new_row(reception, actor.id, kind="recovery", name="recovery code", lookup=recovery_lookup(code))
-            records.add(tx, row)
+            given = Given(kind="recovery", name="recovery code", lookup=recovery_lookup(code))
+            records.add(tx, new_row(reception, actor.id, given))
         facts = {"kind": "recovery", "count": len(codes)}
         reception.site.ledger.append(tx, "credential.added", actor=actor.id, subject=actor.id, facts=facts)
 
@@ -150,31 +169,22 @@ def remove_credential(reception: Reception, actor: Actor, credential_id: str) ->
     reception.site.store.write(change)
 
 
-def new_row(
-    reception: Reception,
-    actor_id: str,
-    *,
-    kind: str,
-    name: str,
-    lookup: str | None = None,
-    data: Any = None,  # noqa: ANN401 - JSON
-) -> dict[str, Any]:
+def new_row(reception: Reception, actor_id: str, given: Given) -> dict[str, Any]:
     """A credential's row."""
-    row: dict[str, Any] = {"id": reception.site.ids.new("c"), "actor_id": actor_id, "kind": kind, "name": name[:100]}
-    row |= {"lookup": lookup, "data": canonical_json(data or {}).decode(), "counter": 0}
-    return row | {"created": reception.site.clock.now(), "last_used": None}
+    row: dict[str, Any] = {"id": reception.site.ids.new("c"), "actor_id": actor_id, "kind": given.kind}
+    row |= {"name": given.name[:100], "lookup": given.lookup, "data": canonical_json(given.data).decode()}
+    return row | {"counter": given.counter, "created": reception.site.clock.now(), "last_used": None}
 
 
-def add(tx: Tx, reception: Reception, actor: Actor, *, kind: str, name: str, **more: Any) -> str:  # noqa: ANN401 - columns
-    """Insert a credential with its entry; `more`: data, lookup, counter."""
-    counter = more.pop("counter", 0)
-    row = new_row(reception, actor.id, kind=kind, name=name, **more) | {"counter": counter}
+def add(tx: Tx, reception: Reception, actor: Actor, given: Given) -> str:
+    """Insert a credential with its entry; its id."""
+    row = new_row(reception, actor.id, given)
     records.add(tx, row)
-    reception.site.ledger.append(tx, "credential.added", actor=actor.id, subject=row["id"], facts={"kind": kind})
+    reception.site.ledger.append(tx, "credential.added", actor=actor.id, subject=row["id"], facts={"kind": given.kind})
     return str(row["id"])
 
 
-def data_of(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+def data_of(row: Row[Any]) -> dict[str, Any]:
     """A credential's own data."""
     found: dict[str, Any] = json.loads(row.data)
     return found

@@ -16,10 +16,10 @@ import secrets
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, build_opener
 
 from joserfc import jwt
 from joserfc.errors import JoseError
@@ -121,9 +121,8 @@ class Outside:
     def begin(self, pending: Pending, *, redirect: str, purpose: str, actor_id: str = "") -> tuple[str, str]:
         """(address to send the browser to, state that the browser must bring back); `purpose`: sign-in, prove or link."""
         verifier, nonce = secrets.token_urlsafe(48), secrets.token_urlsafe(24)
-        state = pending.begin(
-            "outside", verifier=verifier, nonce=nonce, redirect=redirect, purpose=purpose, actor=actor_id
-        )
+        begun = {"verifier": verifier, "nonce": nonce, "redirect": redirect, "purpose": purpose, "actor": actor_id}
+        state = pending.begin("outside", begun)
         challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
         asked = {"response_type": "code", "client_id": self.settings.client_id, "redirect_uri": redirect}
         asked |= {"scope": self.settings.scope, "state": state, "nonce": nonce}
@@ -206,7 +205,7 @@ class Outside:
             published = self._fetch(self._discover()["jwks_uri"])
             if any(key.get("kty") not in _KEY_TYPES for key in published["keys"]):
                 raise _bad("the provider publishes keys that are not public ones")
-            self._keys = KeySet.import_key_set(published)  # type: ignore[arg-type]
+            self._keys = KeySet.import_key_set(cast("Any", published))
             self._keys_until = now + _KEYS_SECONDS
         if not self._has(kid):
             raise _bad("it is signed by an unknown key")
@@ -229,10 +228,11 @@ class Outside:
     def _fetch(self, address: str, body: bytes | None = None) -> dict[str, Any]:
         """A JSON object of at most 256 KiB within ten seconds, from exactly this address."""
         deadline = self._clock.monotonic() + _SECONDS
-        request = Request(address, data=body, headers={"Accept": "application/json"})  # noqa: S310 - checked addresses
+        opener = build_opener(_NoRedirect)
+        opener.addheaders = [("Accept", "application/json")]
         data = b""
         try:
-            with build_opener(_NoRedirect).open(request, timeout=_SECONDS / 2) as response:
+            with opener.open(address, body, timeout=_SECONDS / 2) as response:
                 while chunk := response.read1(65536):
                     data += chunk
                     if len(data) > _MAX_BYTES or self._clock.monotonic() > deadline:

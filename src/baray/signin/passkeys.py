@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy import Row
 from webauthn import (
     base64url_to_bytes,
     generate_authentication_options,
@@ -89,7 +90,7 @@ def begin_passkey(reception: Reception, actor: Actor, *, origin: str) -> dict[st
             resident_key=ResidentKeyRequirement.REQUIRED, user_verification=UserVerificationRequirement.REQUIRED
         ),
     )
-    flow = reception.pending.begin("passkey", actor=actor.id, challenge=options.challenge, origin=origin)
+    flow = reception.pending.begin("passkey", {"actor": actor.id, "challenge": options.challenge, "origin": origin})
     return {"flow": flow, "options": json.loads(options_to_json(options))}
 
 
@@ -117,7 +118,10 @@ def add_passkey(reception: Reception, actor: Actor, *, flow: str, name: str, res
             raise _bad("it is known already")
         counter = found.sign_count
         return account.add(
-            tx, reception, actor, kind="passkey", name=name or "passkey", lookup=lookup, data=data, counter=counter
+            tx,
+            reception,
+            actor,
+            account.Given(kind="passkey", name=name or "passkey", lookup=lookup, data=data, counter=counter),
         )
 
     return reception.site.store.write(change)
@@ -141,7 +145,7 @@ def begin_assertion(
         allow_credentials=[_descriptor(row) for row in rows],
         user_verification=UserVerificationRequirement.REQUIRED,
     )
-    flow = reception.pending.begin("assertion", actor=actor_id, challenge=options.challenge, origin=origin)
+    flow = reception.pending.begin("assertion", {"actor": actor_id, "challenge": options.challenge, "origin": origin})
     return {"flow": flow, "options": json.loads(options_to_json(options))}
 
 
@@ -179,7 +183,7 @@ def check_assertion(
     return reception.site.store.write(check)
 
 
-def _descriptor(row: Any) -> PublicKeyCredentialDescriptor:  # noqa: ANN401 - a row
+def _descriptor(row: Row[Any]) -> PublicKeyCredentialDescriptor:
     return PublicKeyCredentialDescriptor(id=base64url_to_bytes(row.lookup.removeprefix("passkey:")))
 
 

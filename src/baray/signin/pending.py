@@ -25,7 +25,7 @@ class Pending:
         self._kept: OrderedDict[str, tuple[float, str, dict[str, Any]]] = OrderedDict()
         self._lock = threading.Lock()  # guards _kept
 
-    def begin(self, kind: str, **values: Any) -> str:  # noqa: ANN401 - what the ceremony's end needs
+    def begin(self, kind: str, values: dict[str, Any]) -> str:
         """Remember `values`; returns the name under which `take` gives them once."""
         flow = secrets.token_urlsafe(32)
         with self._lock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from baray.store import Tx, schema
 
@@ -16,13 +16,13 @@ def add(tx: Tx, row: dict[str, Any]) -> None:
     tx.execute(insert(credential), row)
 
 
-def of_actor(tx: Tx, actor_id: str, kind: str | None = None) -> list[Any]:
+def of_actor(tx: Tx, actor_id: str, kind: str | None = None) -> list[Row[Any]]:
     """An actor's credentials, oldest first, of one kind or of all."""
     statement = select(credential).where(credential.c.actor_id == actor_id).order_by(credential.c.id)
     return list(tx.execute(statement if kind is None else statement.where(credential.c.kind == kind)))
 
 
-def by_lookup(tx: Tx, lookup: str) -> Any:  # noqa: ANN401 - a row
+def by_lookup(tx: Tx, lookup: str) -> Row[Any] | None:
     """The credential that is found by this, or None."""
     return tx.execute(select(credential).where(credential.c.lookup == lookup)).first()
 

@@ -1,16 +1,32 @@
-"""Signing in and proving again, by each way: what a browser gives is checked, and a session's secret comes out."""
+"""Signing in and proving again, by each way: what a browser gives is checked, and a session's secret comes out.
+
+Here it is also decided whose an outside account is, and what its groups give.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from baray.access import PROOF_SECONDS, Actor, Site, actor_named, load_actor, open_session, prove_session
+from baray.access import (
+    PROOF_SECONDS,
+    Actor,
+    Site,
+    actor_named,
+    create_actor,
+    load_actor,
+    open_session,
+    project_named,
+    prove_session,
+    set_member,
+)
 from baray.core import Refused
 from baray.signin import account, limits, records, totp
-from baray.signin.linked import lookup_of, take_identity
-from baray.signin.outside import SKEW_SECONDS, Identity
+from baray.signin.outside import ROLES, SKEW_SECONDS, Identity, OutsideSettings
 from baray.signin.passkeys import check_assertion
 from baray.signin.reception import Reception
 from baray.store import Tx
@@ -47,7 +63,7 @@ def sign_in_passkey(reception: Reception, visitor: Visitor, *, origin: str, flow
 
 def sign_in_outside(reception: Reception, visitor: Visitor, identity: Identity) -> str:
     """A session by an outside account that belongs to somebody here. Raises Refused `no_account`."""
-    actor_id = take_identity(reception, identity)
+    actor_id = _take_identity(reception, identity)
     return _open(reception, actor_id, "outside", visitor)
 
 
@@ -80,6 +96,19 @@ def proved(reception: Reception, actor: Actor, way: str) -> str:
             "session_needed", "A token is not proved again; sessions are.", fix="Run: baray login", status=403
         )
     return reception.site.store.write(lambda tx: prove_session(tx, reception.site, actor=actor, way=way))
+
+
+def link_identity(reception: Reception, actor: Actor, identity: Identity) -> None:
+    """Let a signed-in person sign in by an outside account too. Raises Refused `exists`."""
+
+    def change(tx: Tx) -> None:
+        account.may_change(tx, actor)
+        if records.by_lookup(tx, lookup_of(identity)) is not None:
+            raise Refused("exists", "This outside account belongs to somebody here already.", status=409)
+        title = _settings(reception).title
+        account.add(tx, reception, actor, account.Given(kind="outside", name=title, lookup=lookup_of(identity)))
+
+    reception.site.store.write(change)
 
 
 def _person_named(tx: Tx, name: str) -> str | None:
@@ -156,3 +185,63 @@ def _open(reception: Reception, actor_id: str, way: str, visitor: Visitor) -> st
         return open_session(tx, site, actor_id=actor_id, way=way, agent=visitor.agent)
 
     return site.store.write(open_it)
+
+
+def _take_identity(reception: Reception, identity: Identity) -> str:
+    """The actor of an outside account, made where the settings say so; its groups' roles are brought up to date."""
+
+    def take(tx: Tx) -> str:
+        row = records.by_lookup(tx, lookup_of(identity))
+        actor_id = row.actor_id if row is not None else _create(tx, reception, identity)
+        if row is not None:
+            records.change(tx, row.id, {"last_used": reception.site.clock.now()})
+        _give_roles(tx, reception, actor_id, identity)
+        return str(actor_id)
+
+    return reception.site.store.write(take)
+
+
+def lookup_of(identity: Identity) -> str:
+    """What an outside account is found by."""
+    pair = json.dumps([identity.issuer, identity.subject]).encode()
+    return "outside:" + hashlib.sha256(pair).hexdigest()
+
+
+def _create(tx: Tx, reception: Reception, identity: Identity) -> str:
+    settings, site = _settings(reception), reception.site
+    if not settings.create:
+        raise Refused(
+            "no_account",
+            "This outside account belongs to nobody here.",
+            fix="Ask for an invitation; once in, link the outside account on the account page.",
+            status=403,
+        )
+    base = re.sub(r"[^a-z0-9]+", "-", identity.name.partition("@")[0].lower()).strip("-")[:40] or "person"
+    name, number = base, 1
+    while name == "public" or actor_named(tx, name) is not None:
+        number += 1
+        name = f"{base}-{number}"
+    actor_id = create_actor(tx, site, name=name, kind="person", clearance=settings.clearance, by="system")
+    given = account.Given(kind="outside", name=settings.title, lookup=lookup_of(identity))
+    account.add(tx, reception, load_actor(tx, actor_id), given)
+    return actor_id
+
+
+def _give_roles(tx: Tx, reception: Reception, actor_id: str, identity: Identity) -> None:
+    """In projects that the settings name, roles follow the groups, but for an owner's, which was given by hand."""
+    settings, site = _settings(reception), reception.site
+    actor = load_actor(tx, actor_id)
+    wanted: dict[str, str | None] = dict.fromkeys((project for project, _ in settings.groups.values()), None)
+    for group in identity.groups:
+        project, role = settings.groups[group]
+        before = wanted[project]
+        wanted[project] = role if before is None else max(before, role, key=ROLES.index)
+    for project, given in wanted.items():
+        row = project_named(tx, project)
+        if row is not None and actor.roles.get(row.id) not in (given, "owner"):
+            set_member(tx, site, project_id=row.id, actor_id=actor_id, role=given, by="system")
+
+
+def _settings(reception: Reception) -> OutsideSettings:
+    assert reception.outside is not None
+    return reception.outside.settings

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+from sqlalchemy import Row
 
 from baray.catalog import VersionRow
 from baray.core import iso_time
@@ -205,6 +206,19 @@ class WordBody(Body):
     signature: str = Field(max_length=4000)
 
 
+class VerdictBody(Body):
+    """A word that is to be signed."""
+
+    verdict: str = Field(pattern="^(approve|refuse)$")
+
+
+class PasskeyWordBody(VerdictBody):
+    """A word that a passkey signed."""
+
+    flow: str = Field(max_length=100)
+    credential: dict[str, Any]
+
+
 class KeyBody(Body):
     """A public key to sign approvals with."""
 
@@ -224,7 +238,7 @@ def version_json(row: VersionRow) -> dict[str, Any]:
     return shown
 
 
-def token_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+def token_json(row: Row[Any]) -> dict[str, Any]:
     """A token without its secret."""
     shown = {"id": row.id, "name": row.name, "kind": row.kind, "created": iso_time(row.created)}
     shown |= {"expires": iso_time(row.expires), "revoked": row.revoked is not None}
@@ -232,7 +246,7 @@ def token_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
     return shown | {"last_used": iso_time(row.last_used) if row.last_used else None}
 
 
-def session_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
+def session_json(row: Row[Any]) -> dict[str, Any]:
     """A session without its secret."""
     shown = {"id": row.id, "way": row.way, "agent": row.agent, "created": iso_time(row.created)}
     return shown | {"last_used": iso_time(row.last_used or row.created), "expires": iso_time(row.expires)}
