@@ -278,6 +278,12 @@ EXAMPLES = {
     "POST /api/v1/labels/requests/{request_id}/word": Asked(
         body={"verdict": "approve", "signature": "none"}, mends=("no_key", "self_approval")
     ),
+    "POST /api/v1/labels/requests/{request_id}/passkey/begin": Asked(
+        body={"verdict": "approve"}, mends=("no_passkey", "passkey_needs_name")
+    ),
+    "POST /api/v1/labels/requests/{request_id}/passkey": Asked(
+        body={"verdict": "approve", "flow": "none", "credential": {}}, mends=("bad_flow",)
+    ),
     "POST /api/v1/labels/key": Asked(body={"public": "no key"}, mends=("bad_key",)),
     "POST /api/v1/projects/{name}/clearance": Asked(body={"label": ""}),
     "POST /api/v1/blobs/missing": Asked(body={"digests": ["{digest}"]}),

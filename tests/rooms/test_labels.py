@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import random
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from baray import access, catalog, runs, serve
@@ -252,6 +257,65 @@ def test_an_auditor_checks_each_word_from_the_entry_alone(house, sok, dara):
     assert not catalog.check_entry(entry["facts"] | {"verdict": "refuse"}, shown)
     assert asked.reason.encode() in shown
     assert asked.reason not in json.dumps(entry)
+
+
+class Passkey(Signer):
+    """A person with a passkey: an authenticator in software, P-256, as browsers hand it on."""
+
+    def register(self):
+        self.key = ec.generate_private_key(ec.SECP256R1())
+        numbers = self.key.public_key().public_numbers()
+        # A COSE key: {1: 2, 3: -7, -1: 1, -2: x, -3: y}
+        cose = bytes.fromhex("a5010203262001215820") + numbers.x.to_bytes(32, "big")
+        self.cose = b64(cose + bytes.fromhex("225820") + numbers.y.to_bytes(32, "big"))
+        row = {"id": "c_" + "0" * 26, "actor_id": self.id, "kind": "passkey", "name": "k", "created": 1.0}
+        row |= {"data": json.dumps({"key": self.cose, "rp": "localhost"}), "lookup": "passkey:x"}
+        self.house.site.store.write(lambda tx: tx.execute(schema.credential.insert(), row))
+
+    def sign(self, asked, verdict="approve", flags=5):
+        challenge = catalog.challenge_of(catalog.message(verdict, catalog.statement_digest(asked)))
+        client = json.dumps(
+            {"type": "webauthn.get", "challenge": b64(challenge), "origin": "http://localhost"}
+        ).encode()
+        authenticator = bytes(32) + bytes([flags]) + bytes(4)
+        signed = self.key.sign(authenticator + hashlib.sha256(client).digest(), ec.ECDSA(hashes.SHA256()))
+        parts = {"authenticatorData": authenticator, "clientDataJSON": client, "signature": signed}
+        return catalog.pack({name: b64(data) for name, data in parts.items()})
+
+    def give(self, asked, verdict="approve", signature=None):
+        given = signature or self.sign(asked, verdict)
+        word = Word(lowering_id=asked.id, verdict=verdict, signature=given, way=catalog.way_of(self.cose))
+        return self.house.site.store.write(lambda tx: catalog.give_word(tx, self.house.site, self.actor(), word))
+
+
+def b64(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def test_a_passkey_signs_and_an_auditor_checks_it_from_the_entry(house, sok, dara):
+    kea = Passkey(house, "kea")
+    asked, other = sok.ask(house.source("letters", "secret")), sok.ask(house.source("plans", "secret"))
+    refused_with("bad_signature", lambda: kea.give(asked, signature=kea.sign(other)))
+    refused_with("bad_signature", lambda: kea.give(asked, signature=kea.sign(asked, "refuse")))
+    refused_with("bad_signature", lambda: kea.give(asked, signature=kea.sign(asked, flags=1)))
+    refused_with("bad_signature", lambda: kea.give(asked, signature=kea.sign(asked)[:-2] + "00"))
+    assert kea.give(asked)[1] is None
+    (entry,) = house.entries("label.approved")
+    assert catalog.check_entry(entry["facts"], catalog.statement(asked))
+    assert not catalog.check_entry(entry["facts"], catalog.statement(other))
+    assert dara.give(asked)[1].label == "public"
+
+
+def test_another_persons_passkey_and_one_that_was_removed_count_for_nothing(house, sok, dara, lin):
+    kea = Passkey(house, "kea")
+    asked = sok.ask(house.source("letters", "secret"))
+    word = Word(lowering_id=asked.id, verdict="approve", signature=kea.sign(asked), way=catalog.way_of(kea.cose))
+    act = partial(house.site.store.write, lambda tx: catalog.give_word(tx, house.site, dara.actor(), word))
+    refused_with("no_key", act)
+    kea.give(asked)
+    house.site.store.write(lambda tx: tx.execute(schema.credential.delete()))
+    assert dara.give(asked)[1] is None
+    assert lin.give(asked)[1] is not None
 
 
 def test_nobody_approves_their_own_request(house, sok):

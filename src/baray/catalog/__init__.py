@@ -14,6 +14,7 @@ from baray.catalog.labels.lowering import (
     set_key,
     subject_of,
 )
+from baray.catalog.labels.passkeys import challenge_of, pack, way_of
 from baray.catalog.labels.raising import Raise, Reached, impact, inherit_floor, raise_label
 from baray.catalog.labels.records import Approval, Lowering, approvals, live_key, lowerings, raised_versions, raises_of
 from baray.catalog.labels.signing import check_entry, message, statement, statement_digest
@@ -55,6 +56,7 @@ __all__ = [
     "ask_lowering",
     "attest",
     "by_id",
+    "challenge_of",
     "check_entry",
     "check_signature",
     "counting",
@@ -70,6 +72,7 @@ __all__ = [
     "lowerings",
     "message",
     "newest",
+    "pack",
     "provenance",
     "publish",
     "raise_label",
@@ -82,4 +85,5 @@ __all__ = [
     "statement_digest",
     "subject_of",
     "version_files",
+    "way_of",
 ]

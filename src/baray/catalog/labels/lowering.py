@@ -25,7 +25,7 @@ from baray.access import (
     require,
 )
 from baray.catalog import records as catalog_records
-from baray.catalog.labels import records
+from baray.catalog.labels import passkeys, records
 from baray.catalog.labels.raising import check_reason
 from baray.catalog.labels.records import Approval, Lowering
 from baray.catalog.labels.signing import check_key, signed_by, statement_digest
@@ -48,7 +48,9 @@ class Word:
     verdict: str
     """`approve` or `refuse`."""
     signature: str
-    """`ed25519.HEX`, over `signing.message`."""
+    """`ed25519.HEX` or `webauthn.HEX`, over `signing.message`."""
+    way: str = ""
+    """The passkey that signed, `webauthn.HEX`; empty: the actor's own key."""
 
 
 def ask_lowering(tx: Tx, site: Site, actor: Actor, version: VersionRow, *, to: Label, reason: str) -> Lowering:
@@ -110,8 +112,8 @@ def give_word(tx: Tx, site: Site, actor: Actor, word: Word) -> tuple[Lowering, V
     require(tx, site, actor, "label.approve", subject)
     _check_request(tx, site, asked)
     _check_person(tx, actor, asked)
-    public = records.live_key(tx, actor.id)
-    if public is None:
+    public = word.way or records.live_key(tx, actor.id)
+    if public is None or public not in _ways(tx, actor.id):
         raise Refused("no_key", f"{actor.name} has no key to sign with.", fix="Make one: baray label key", status=409)
     digest = statement_digest(asked)
     if not signed_by(public, word.verdict, digest, word.signature):
@@ -164,8 +166,14 @@ def _holds(tx: Tx, asked: Lowering, one: Approval, digest: str, subject: Subject
     # Its proof was fresh when it was given; what counts now is that the person still may.
     person = replace(load_actor(tx, one.actor_id), fresh=True)
     may = decide(person, "label.approve", subject).allowed and person.kind == "person"
-    signed = one.signed == digest and one.way == records.live_key(tx, one.actor_id)
+    signed = one.signed == digest and one.way in _ways(tx, one.actor_id)
     return may and signed and signed_by(one.way, one.verdict, digest, one.signature)
+
+
+def _ways(tx: Tx, actor_id: str) -> set[str]:
+    """What an actor signs with as of now: their own key, and their passkeys."""
+    own = records.live_key(tx, actor_id)
+    return {*([own] if own else []), *(passkeys.way_of(key) for key in records.live_passkeys(tx, actor_id))}
 
 
 def _check_request(tx: Tx, site: Site, asked: Lowering) -> None:

@@ -173,6 +173,13 @@ def live_key(tx: Tx, actor_id: str) -> str | None:
     return None if found is None else str(found)
 
 
+def live_passkeys(tx: Tx, actor_id: str) -> list[str]:
+    """The COSE keys, base64url, of an actor's passkeys."""
+    where = (schema.credential.c.actor_id == actor_id) & (schema.credential.c.kind == "passkey")
+    rows = tx.execute(select(schema.credential.c.data).where(where))
+    return [str(json.loads(row.data)["key"]) for row in rows]
+
+
 def put_key(tx: Tx, row: dict[str, Any]) -> None:
     """Give an actor another key; the one before is revoked."""
     where = (approval_key.c.actor_id == row["actor_id"]) & approval_key.c.revoked.is_(None)

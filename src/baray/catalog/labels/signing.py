@@ -18,6 +18,7 @@ from typing import Any
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from baray.catalog.labels import passkeys
 from baray.catalog.labels.records import Lowering
 from baray.core import Refused, canonical_json, digest_bytes
 
@@ -53,6 +54,8 @@ def check_key(public: str) -> str:
 
 def signed_by(public: str, verdict: str, digest: str, signature: str) -> bool:
     """Whether the holder of `public` signed `verdict` on the request with this digest."""
+    if public.startswith(passkeys.PREFIX):
+        return passkeys.vouches(public, signature, message(verdict, digest))
     if _KEY.match(public) is None or _SIGNATURE.match(signature) is None:
         return False
     key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(public.partition(".")[2]))

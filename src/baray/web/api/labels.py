@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from baray import access, catalog
+from baray import access, catalog, signin
 from baray.access import Label, may_read, parse_label
 from baray.catalog import Lowering, Raise, Reached, VersionRow, Word
 from baray.core import NotFound, iso_time, parse_ref
 from baray.store import Tx
 from baray.web.api import runs, services
-from baray.web.api.shapes import KeyBody, LabelBody, LowerBody, ProjectLabelBody, WordBody
+from baray.web.api.shapes import KeyBody, LabelBody, LowerBody, PasskeyWordBody, ProjectLabelBody, VerdictBody, WordBody
 from baray.web.api.sources import find_version
-from baray.web.boundary import Caller, allow, caller, house_of, signed_in, site_of
+from baray.web.boundary import Caller, allow, base_url, caller, house_of, signed_in, site_of
 
 router = APIRouter(tags=["labels"])
 Who = Annotated[Caller, Depends(caller)]
@@ -104,17 +104,29 @@ def get_request(request: Request, who: Who, request_id: str) -> dict[str, Any]:
 @router.post("/labels/requests/{request_id}/word")
 def give_word(request: Request, who: Who, request_id: str, body: WordBody) -> dict[str, Any]:
     """Sign for or against a request; the second approval makes the lower version."""
-    site = site_of(request)
+    return _give(request, who, Word(lowering_id=request_id, verdict=body.verdict, signature=body.signature))
 
-    def write(tx: Tx) -> dict[str, Any]:
-        _find(tx, request, who, request_id)
-        word = Word(lowering_id=request_id, verdict=body.verdict, signature=body.signature)
-        asked, made = catalog.give_word(tx, site, who.actor, word)
-        return _request_json(tx, site, asked) | {"made": made.ref if made else None}
 
-    done = site.store.write(write)
-    house_of(request).push()
-    return done
+@router.post("/labels/requests/{request_id}/passkey/begin")
+def begin_passkey_word(request: Request, who: Who, request_id: str, body: VerdictBody) -> dict[str, Any]:
+    """What the browser needs to sign a word with a passkey: the challenge is the digest of what is signed."""
+    asked = site_of(request).store.read(lambda tx: _find(tx, request, who, request_id, action="label.approve"))
+    challenge = catalog.challenge_of(catalog.message(body.verdict, catalog.statement_digest(asked)))
+    reception = house_of(request).reception
+    return signin.begin_assertion(reception, origin=base_url(request), actor_id=who.actor.id, challenge=challenge)
+
+
+@router.post("/labels/requests/{request_id}/passkey")
+def give_passkey_word(request: Request, who: Who, request_id: str, body: PasskeyWordBody) -> dict[str, Any]:
+    """Sign for or against a request with a passkey; the second approval makes the lower version."""
+    reception, origin = house_of(request).reception, base_url(request)
+    site_of(request).store.read(lambda tx: _find(tx, request, who, request_id, action="label.approve"))
+    found = signin.check_assertion(
+        reception, origin=origin, flow=body.flow, response=body.credential, actor_id=who.actor.id
+    )
+    signature = catalog.pack(found.evidence)
+    word = Word(lowering_id=request_id, verdict=body.verdict, signature=signature, way=catalog.way_of(found.public_key))
+    return _give(request, who, word) | {"next": "/labels"}
 
 
 @router.post("/labels/key", status_code=201)
@@ -163,6 +175,19 @@ def set_clearance(request: Request, who: Anyone, name: str, body: ProjectLabelBo
     return {"project": name, "clearance": body.label or None}
 
 
+def _give(request: Request, who: Caller, word: Word) -> dict[str, Any]:
+    site = site_of(request)
+
+    def write(tx: Tx) -> dict[str, Any]:
+        _find(tx, request, who, word.lowering_id)
+        asked, made = catalog.give_word(tx, site, who.actor, word)
+        return _request_json(tx, site, asked) | {"made": made.ref if made else None}
+
+    done = site.store.write(write)
+    house_of(request).push()
+    return done
+
+
 def _show(tx: Tx, request: Request, who: Caller, text: str) -> dict[str, Any]:
     ref = parse_ref(text)
     if ref.kind in _VERSIONS:
@@ -203,11 +228,11 @@ def _reached_json(who: Caller, reached: list[Reached]) -> dict[str, Any]:
     return {"reached": [row | {"loses": list(row["loses"])} for row in shown]}
 
 
-def _find(tx: Tx, request: Request, who: Caller, request_id: str) -> Lowering:
+def _find(tx: Tx, request: Request, who: Caller, request_id: str, *, action: str = "read") -> Lowering:
     asked = catalog.find_lowering(tx, request_id)
     if asked.project_id != who.project_id:
         raise NotFound("request", request_id)
-    allow(tx, site_of(request), who, "read", f"request:{request_id}", asked.source_label)
+    allow(tx, site_of(request), who, action, f"request:{request_id}", asked.source_label)
     return asked
 
 

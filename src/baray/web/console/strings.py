@@ -215,6 +215,8 @@ KHMER = {
     "Two people who did not ask have to sign, within 72 hours.": "មនុស្សពីរនាក់ដែលមិនមែនជាអ្នកស្នើ ត្រូវចុះហត្ថលេខា ក្នុងរយៈពេល ៧២ ម៉ោង។",
     "counts no more": "លែងរាប់បញ្ចូល",
     "still needed": "នៅខ្វះ",
+    "Approve with a passkey": "យល់ព្រមដោយកូនសោឌីជីថល",
+    "Refuse with a passkey": "បដិសេធដោយកូនសោឌីជីថល",
     "Nothing waits.": "គ្មានអ្វីរង់ចាំទេ។",
     "Look before you raise or lower": "សូមមើលជាមុន មុននឹងលើក ឬបន្ថយ",
     "Thing": "របស់",

@@ -15,9 +15,11 @@
     if (!answer.ok) throw new Error(`${found.detail} ${found.fix || ""}`);
     return found;
   };
-  const ceremony = async (kind, name) => {
-    const [begin, end] = places[kind];
-    const { flow, options } = await send(begin, {});
+  // A word on a request is signed at the request's own address; the challenge is what is signed.
+  const ceremony = async (kind, name, { request, verdict }) => {
+    const word = `/api/v1/labels/requests/${request}/passkey`;
+    const [begin, end] = kind === "word" ? [`${word}/begin`, word] : places[kind];
+    const { flow, options } = await send(begin, kind === "word" ? { verdict } : {});
     options.challenge = bytes(options.challenge);
     for (const one of options.excludeCredentials || options.allowCredentials || []) one.id = bytes(one.id);
     let made;
@@ -31,7 +33,7 @@
     const response = { clientDataJSON: text(given.clientDataJSON) };
     for (const part of ["attestationObject", "authenticatorData", "signature", "userHandle"]) if (given[part]) response[part] = text(given[part]);
     const credential = { id: made.id, rawId: text(made.rawId), type: made.type, response, clientExtensionResults: {} };
-    return send(end, { flow, name, credential });
+    return send(end, kind === "word" ? { flow, verdict, credential } : { flow, name, credential });
   };
   for (const button of document.querySelectorAll("[data-passkey]")) {
     if (!window.PublicKeyCredential) continue;
@@ -42,7 +44,7 @@
       button.disabled = true;
       try {
         const named = document.getElementById("passkey-name");
-        const found = await ceremony(button.dataset.passkey, named ? named.value : "");
+        const found = await ceremony(button.dataset.passkey, named ? named.value : "", button.dataset);
         location.assign(found.next || "/account");
       } catch (error) {
         said.textContent = error.message;
