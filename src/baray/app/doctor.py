@@ -9,6 +9,8 @@ import pwd
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from baray import runs
@@ -79,7 +81,15 @@ def _sandbox(settings: Settings) -> list[dict[str, str]]:
         report.limits or "soft",
         "Start as root, or delegate a cgroup, for hard limits.",
     )
-    return [sandbox, limits]
+    with tempfile.TemporaryDirectory() as folder:
+        why = runs.why_no_images(Path(folder))
+    disk = _row(
+        "commands' disk",
+        "limited" if why else "ok",
+        f"watched, five times a second: {why}" if why else "a file system of its own for each Attempt",
+        "Start as root, with loop devices and mkfs.ext4 (apt-get install e2fsprogs), for a hard limit.",
+    )
+    return [sandbox, limits, disk]
 
 
 def _ocr() -> dict[str, str]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from baray.runs.queue import RunRequest, cancel, retry, submit, why
     from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
+    from baray.runs.sandbox.disk import why_no_images
     from baray.runs.sandbox.reduced import isolation
     from baray.runs.server import Bell, handle_worker
 
@@ -47,6 +48,7 @@ __all__ = [
     "submit",
     "sweep",
     "why",
+    "why_no_images",
     "workers",
 ]
 _PLACES = {
@@ -55,6 +57,7 @@ _PLACES = {
     "queue": ("RunRequest", "cancel", "retry", "submit", "why"),
     "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
+    "sandbox.disk": ("why_no_images",),
     "sandbox.reduced": ("isolation",),
     "server": ("Bell", "handle_worker"),
 }
