@@ -521,3 +521,14 @@ def below_their_origins(house, versions):
         made_of = [up for near in origins(one.id) for up in ([near] if near in labels else origins(near))]
         below |= {one.id for up in made_of if not flows(labels[up], labels[one.id])}
     return below
+
+
+def test_a_model_that_was_lowered_is_signed_with_its_new_label(house, sok, dara, lin):
+    model = house.made("router", [house.source("letters", "internal")], "model")
+    asked = sok.ask(model)
+    dara.give(asked)
+    made = lin.give(asked)[1]
+    files = house.site.store.read(lambda tx: catalog.version_files(tx, house.site, made))
+    checked = catalog.check_signature(house.site, files, [house.site.artifacts.key])
+    assert checked.ok, checked.findings
+    assert (checked.label, made.label) == ("public", "public")

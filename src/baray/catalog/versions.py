@@ -118,7 +118,16 @@ def _insert_version(tx: Tx, site: Site, publication: Publication) -> tuple[Versi
         records.add_edges(tx, found.id, [publication.run_id], "made-by")
         return found, None
     manifest: dict[str, Any] = {"kind": output.kind, "name": output.name, "digest": output.digest, "label": label}
-    files = _signed_files(tx, site, publication) if output.kind == "model" else output.files
+    files = output.files
+    if output.kind == "model":
+        facts = ModelFacts(
+            name=output.name,
+            digest=output.digest,
+            label=label,
+            licences=licences(tx, [publication.run_id]),
+            run=publication.run_id,
+        )
+        files = sign_files(site, facts, files)
     manifest |= {"files": [asdict(file) for file in files], "summary": output.summary}
     manifest |= {"recipe": publication.recipe, "inputs": list(publication.inputs)}
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
@@ -134,22 +143,6 @@ def _insert_version(tx: Tx, site: Site, publication: Publication) -> tuple[Versi
     published = records.by_id(tx, version_id)
     assert published is not None
     return published, publication
-
-
-def _signed_files(tx: Tx, site: Site, publication: Publication) -> tuple[FileEntry, ...]:
-    """A Model's files with control's signature over them; one that its maker wrote is not taken."""
-    output = publication.output
-    files = tuple(file for file in output.files if file.path != MODEL_SIG)
-    facts = ModelFacts(
-        name=output.name,
-        digest=output.digest,
-        label=str(publication.label),
-        licences=licences(tx, [publication.run_id]),
-        run=publication.run_id,
-    )
-    signature = sign_model(facts, {file.path: file.digest for file in files}, site.artifacts)
-    # Durable before the manifest that names it, as every file of a version.
-    return (*files, FileEntry(path=MODEL_SIG, digest=site.blobs.put_bytes(signature), bytes=len(signature)))
 
 
 def resolve(tx: Tx, project_id: str, ref: Ref, readable: Callable[[str], bool] = lambda _label: True) -> VersionRow:
@@ -185,6 +178,14 @@ def read_manifest(site: Site, version: VersionRow) -> dict[str, Any]:
     manifest = json.loads(data)
     assert isinstance(manifest, dict)
     return manifest
+
+
+def sign_files(site: Site, facts: ModelFacts, files: Sequence[FileEntry]) -> tuple[FileEntry, ...]:
+    """A Model's files with control's signature over them; one that was there, its maker's or of another label, goes."""
+    rest = tuple(file for file in files if file.path != MODEL_SIG)
+    signature = sign_model(facts, {file.path: file.digest for file in rest}, site.artifacts)
+    # Durable before the manifest that names it, as every file of a version.
+    return (*rest, FileEntry(path=MODEL_SIG, digest=site.blobs.put_bytes(signature), bytes=len(signature)))
 
 
 def check_signature(site: Site, files: Sequence[SourceFile], keys: Sequence[ArtifactKey]) -> Checked:

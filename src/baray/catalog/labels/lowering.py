@@ -29,9 +29,11 @@ from baray.catalog.labels import passkeys, records
 from baray.catalog.labels.raising import check_reason
 from baray.catalog.labels.records import Approval, Lowering
 from baray.catalog.labels.signing import check_key, signed_by, statement_digest
-from baray.catalog.nouns import VersionRow
-from baray.catalog.versions import read_manifest
+from baray.catalog.nouns import FileEntry, VersionRow
+from baray.catalog.provenance import licences
+from baray.catalog.versions import read_manifest, sign_files
 from baray.core import NotFound, Refused, canonical_json, iso_time
+from baray.ledger import ModelFacts
 from baray.store import Tx
 
 LOWERING_SECONDS = 72 * 3600.0
@@ -237,7 +239,7 @@ def _others(tx: Tx, asked: Lowering, actor: Actor) -> str:
 
 
 def _use(tx: Tx, site: Site, asked: Lowering, actor: Actor) -> VersionRow:
-    """Make the lower version: same digest, same files, a manifest that names the request."""
+    """Make the lower version: same digest, same files (a Model's signed anew), a manifest that names the request."""
     before = catalog_records.by_id(tx, asked.version_id)
     assert before is not None
     target = parse_label(asked.target_label)
@@ -249,6 +251,16 @@ def _use(tx: Tx, site: Site, asked: Lowering, actor: Actor) -> VersionRow:
     if before.kind == "source":
         files = [replace(one, label=_capped(one.label, target)) for one in catalog_records.source_files(tx, before.id)]
         manifest["files"] = [asdict(one) for one in files]
+    if before.kind == "model":
+        facts = ModelFacts(
+            name=before.name,
+            digest=before.digest,
+            label=asked.target_label,
+            licences=licences(tx, [before.id]),
+            run=before.run_id or "",
+        )
+        signed = sign_files(site, facts, [FileEntry(**one) for one in manifest["files"]])
+        manifest["files"] = [asdict(one) for one in signed]
     manifest |= {"label": asked.target_label, "lowered": {"request": asked.id, "from": before.id}}
     manifest_digest = site.blobs.put_bytes(canonical_json(manifest))
     owner = records.owner_of(tx, before.id)

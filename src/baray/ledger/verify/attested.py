@@ -35,7 +35,7 @@ class _Said:
     runs: dict[str, tuple[int, str]] = field(default_factory=dict)
     """Run -> (entry, digest of its statement)."""
     versions: dict[str, tuple[int, Mapping[str, Any]]] = field(default_factory=dict)
-    """Version -> (entry, facts), of those that name a statement."""
+    """Version -> (entry, facts), of those that name a statement, or the version that they were lowered from."""
 
     def before(self, index: int) -> list[ArtifactKey]:
         """Keys that were registered before entry `index`."""
@@ -86,7 +86,7 @@ def _read(built: Rebuilt, notes: Notebook) -> _Said:
                 said.keys.append((index, parse_key(facts["public"])))
             elif kind == "run.succeeded":
                 said.runs[body["subject"]] = (index, facts["provenance"])
-            elif kind == "version.published" and "provenance" in facts:
+            elif kind == "version.published" and facts.keys() & {"provenance", "lowered_from"}:
                 said.versions[body["subject"]] = (index, facts)
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # a damaged entry: the tree has named it
@@ -100,7 +100,7 @@ def _check_rows(
 ) -> dict[str, frozenset[str]]:
     """Compare the kept statements with the entries; the digests of their subjects by the digest of the statement."""
     missing = dict(said.runs)
-    wanted = {facts["provenance"] for _, facts in said.versions.values()}
+    wanted = {facts.get("provenance") for _, facts in said.versions.values()}
     subjects: dict[str, frozenset[str]] = {}
     rows = connection.execute(_ROWS) if connection.execute(_TABLE).fetchone()[0] else []
     for run_id, digest, envelope in rows:
