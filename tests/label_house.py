@@ -6,17 +6,18 @@ import dataclasses
 import json
 import sys
 import threading
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
 import anyio
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from baray import access, data, runs, serve, web
+from baray import access, catalog, data, runs, serve, web
 from baray.access import Actor, Site, TokenRequest, parse_label
 from baray.app.recipes import recipe_table
-from baray.catalog import FileEntry, Output, Publication, SourceRequest, VersionRow, add_edges, add_source, publish
+from baray.catalog import FileEntry, Raise, SourceRequest, VersionRow, Word, add_source
 from baray.runs.protocol import AttemptResult, WorkerOffer
 from baray.store import Tx
 
@@ -185,9 +186,7 @@ class LabelHouse:
         return self.finish(grant, labels=labels)
 
     def version(self, version_id: str) -> VersionRow:
-        from baray.catalog import by_id
-
-        found = self.site.store.read(lambda tx: by_id(tx, version_id))
+        found = self.site.store.read(lambda tx: catalog.by_id(tx, version_id))
         assert found is not None
         return found
 
@@ -204,4 +203,38 @@ class LabelHouse:
         return [entry.as_json() for entry in found if entry.kind == kind]
 
 
-__all__ = ["DAY", "LabelHouse", "Output", "Publication", "add_edges", "publish"]
+def lift(house, version, to, reason="it names people"):
+    asked = Raise(version=version, to=parse_label(to), reason=reason, actor_id=house.operator)
+    return house.site.store.write(lambda tx: catalog.raise_label(tx, house.site, asked))
+
+
+class Signer:
+    """A person with a key."""
+
+    def __init__(self, house, name, clearance="secret:land", role="steward"):
+        self.house, self.name = house, name
+        self.id = house.person(name, clearance, role)
+        self.key = Ed25519PrivateKey.generate()
+        self.register()
+
+    def register(self):
+        public = "ed25519." + self.key.public_key().public_bytes_raw().hex()
+        self.house.site.store.write(lambda tx: catalog.set_key(tx, self.house.site, self.actor(), public))
+
+    def actor(self):
+        return replace(self.house.actor(self.name), fresh=True)
+
+    def sign(self, asked, verdict="approve"):
+        message = catalog.message(verdict, catalog.statement_digest(asked))
+        return "ed25519." + self.key.sign(message).hex()
+
+    def give(self, asked, verdict="approve", signature=None):
+        word = Word(lowering_id=asked.id, verdict=verdict, signature=signature or self.sign(asked, verdict))
+        return self.house.site.store.write(lambda tx: catalog.give_word(tx, self.house.site, self.actor(), word))
+
+    def ask(self, version, to="public", reason="names were taken out by hand"):
+        return self.house.site.store.write(
+            lambda tx: catalog.ask_lowering(
+                tx, self.house.site, self.actor(), version, to=parse_label(to), reason=reason
+            )
+        )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import random
 from dataclasses import replace
 from functools import partial
 
@@ -15,11 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from baray import access, catalog, runs, serve
-from baray.access import flows, join, parse_label
-from baray.catalog import Raise, Word
+from baray.access import parse_label
+from baray.catalog import Word
 from baray.core import NotFound, Refused
 from baray.store import schema
-from label_house import DAY, LabelHouse
+from label_house import DAY, LabelHouse, Signer, lift
 
 
 @pytest.fixture
@@ -28,11 +27,6 @@ def house(site, tmp_path):
 
 
 # -- raising
-
-
-def lift(house, version, to, reason="it names people"):
-    asked = Raise(version=version, to=parse_label(to), reason=reason, actor_id=house.operator)
-    return house.site.store.write(lambda tx: catalog.raise_label(tx, house.site, asked))
 
 
 def label_of(house, version):
@@ -167,38 +161,6 @@ def test_a_machine_is_leased_nothing_that_was_raised_above_its_clearance_while_i
 
 
 # -- lowering
-
-
-class Signer:
-    """A person with a key."""
-
-    def __init__(self, house, name, clearance="secret:land", role="steward"):
-        self.house, self.name = house, name
-        self.id = house.person(name, clearance, role)
-        self.key = Ed25519PrivateKey.generate()
-        self.register()
-
-    def register(self):
-        public = "ed25519." + self.key.public_key().public_bytes_raw().hex()
-        self.house.site.store.write(lambda tx: catalog.set_key(tx, self.house.site, self.actor(), public))
-
-    def actor(self):
-        return replace(self.house.actor(self.name), fresh=True)
-
-    def sign(self, asked, verdict="approve"):
-        message = catalog.message(verdict, catalog.statement_digest(asked))
-        return "ed25519." + self.key.sign(message).hex()
-
-    def give(self, asked, verdict="approve", signature=None):
-        word = Word(lowering_id=asked.id, verdict=verdict, signature=signature or self.sign(asked, verdict))
-        return self.house.site.store.write(lambda tx: catalog.give_word(tx, self.house.site, self.actor(), word))
-
-    def ask(self, version, to="public", reason="names were taken out by hand"):
-        return self.house.site.store.write(
-            lambda tx: catalog.ask_lowering(
-                tx, self.house.site, self.actor(), version, to=parse_label(to), reason=reason
-            )
-        )
 
 
 @pytest.fixture
