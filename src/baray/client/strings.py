@@ -136,6 +136,13 @@ KHMER: dict[str, str] = {
     "Where a thing comes from, back to the files.": "ប្រភពដើម រហូតដល់ឯកសារ។",
     "Check the ledger and everything it names, or a proof bundle.": "ផ្ទៀងផ្ទាត់បញ្ជីកំណត់ហេតុ ឬភស្តុតាង។",
     "Print a one-time link to sign in to the console.": "បង្ហាញតំណចូលប្រើម្តង។",
+    "Show the label of a thing and how it came to be.": "បង្ហាញស្លាកសម្ងាត់ និងប្រវត្តិរបស់វា។",
+    "What raising a label would reach; changes nothing.": "បើលើកស្លាក វាប៉ះពាល់ដល់អ្វីខ្លះ មិនកែប្រែអ្វីទេ។",
+    "Raise a label, and that of all that was made of it.": "លើកស្លាក និងស្លាករបស់អ្វីៗដែលបង្កើតចេញពីវា។",
+    "Ask two others to lower a label.": "ស្នើមនុស្សពីរនាក់ឲ្យបន្ថយស្លាក។",
+    "Requests that wait for signatures.": "សំណើដែលរង់ចាំហត្ថលេខា។",
+    "Sign for a request, or against it.": "ចុះហត្ថលេខាយល់ព្រម ឬបដិសេធ។",
+    "Say what a project may hold at most.": "កំណត់កម្រិតខ្ពស់បំផុតដែលគម្រោងអាចរក្សាទុក។",
     "Who you are here and what you may read.": "អ្នកជានរណា និងអាចអានអ្វី។",
 }
 
