@@ -20,7 +20,8 @@ import statistics
 import time
 
 import pytest
-from sweeps import EXAMPLES, EXPECTED, Asked, Named, Reply, World, furnish, named, request_of, routes, serving
+from sweep_examples import EXAMPLES, Asked
+from sweeps import EXPECTED, Named, Reply, World, furnish, named, request_of, routes, serving
 
 from baray import access
 

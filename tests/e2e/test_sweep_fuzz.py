@@ -19,7 +19,8 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 import pytest
-from sweeps import FORM, Reply, World, furnish, request_of, routes, serving
+from sweep_examples import FORM
+from sweeps import Reply, World, furnish, request_of, routes, serving
 
 HERE = Path(__file__).parents[1]
 PINS = HERE / "conformance" / "pins" / "schemathesis.txt"

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from homes import wait_for
-from sweeps import EXAMPLES, EXPECTED, Asked, Request, World, furnish, missing, request_of, routes, serving
+from sweep_examples import EXAMPLES, Asked
+from sweeps import EXPECTED, Request, World, furnish, missing, request_of, routes, serving
 
 from baray import access
 from baray.ledger import KINDS
