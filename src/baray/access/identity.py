@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from baray.access import records
-from baray.access.labels import INTERNAL, TOP, Label, parse_label
+from baray.access.labels import INTERNAL, TOP, Label, cleared, parse_label
 from baray.access.policy import ROLES, SITE_ROLES, Actor, Subject, decide, refusal
 from baray.access.site import Site
 from baray.core import REF_KINDS, NotFound, Refused, check_name, made_at
@@ -98,6 +98,22 @@ def load_actor(tx: Tx, actor_id: str) -> Actor:
         projects=frozenset(role.name for role in roles),
         site_role=row.site_role or "",
     )
+
+
+def check_reach(tx: Tx, actor: Actor, other_id: str) -> None:
+    """Refuse to make a way in for somebody who may read more: it would be a way in for the maker too.
+
+    Raises Refused `clearance_too_low` (403), and `bad_token` where the other's account is disabled.
+    """
+    other = load_actor(tx, other_id)
+    bare = Label(level=other.clearance.level, categories=other.clearance.categories)
+    if other_id != actor.id and not cleared(bare, actor.clearance, ()):
+        raise Refused(
+            "clearance_too_low",
+            f"{other.name} is cleared for '{other.clearance}', you for '{actor.clearance}'.",
+            fix="Ask somebody who is cleared for as much to do it.",
+            status=403,
+        )
 
 
 def require(_tx: Tx, site: Site, actor: Actor, action: str, subject: Subject) -> None:

@@ -275,7 +275,9 @@ def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
         return True
     ended = records.attempt_states(tx, run.id)
     failures, losses = ended.count(records.FAILED), ended.count(records.LOST)
-    if result.outcome == "refused" or failures >= run.max_attempts or losses > MAX_LOST:
+    # A recipe of ours needs as much memory the next time: trying again would only take as long again.
+    hopeless = result.outcome == "refused" or (result.reason == "memory" and run.kind != "command")
+    if hopeless or failures >= run.max_attempts or losses > MAX_LOST:
         end_run(tx, site, run, records.FAILED, values, actor_id=run.actor_id)
         return True
     # What was lost through no fault of its own is tried at once; what failed waits longer each time.

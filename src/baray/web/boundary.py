@@ -159,10 +159,9 @@ async def _guard(request: Request, call_next: RequestResponseEndpoint) -> Respon
         return _answer_error(request, error)
     except Exception:  # noqa: BLE001 - the web's error boundary: recorded, and the server goes on
         _LOG.exception("%s %s failed", request.method, request.url.path)
-        _tell_failure(request, "internal")
-        return problem(
-            Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log")
-        )
+        broken = Fault("internal", "Something broke on our side.", fix="See the log of the home: log/control.log")
+        _tell_failure(request, broken)
+        return problem(broken)
     response.headers.setdefault("X-Content-Type-Options", "nosniff")
     response.headers.setdefault("Referrer-Policy", "same-origin")
     response.headers.setdefault("Cache-Control", "no-store")
@@ -243,18 +242,25 @@ async def _identify(request: Request) -> None:
         site.store.submit(lambda tx: touch_token(tx, str(actor.token_id), now))
 
 
-def _tell_failure(request: Request, code: str) -> None:
-    """Append that somebody's change came to nothing: what was asked by the name of its route, why by the error's code."""
+def _tell_failure(request: Request, error: BarayError) -> None:
+    """Append that somebody's change came to nothing: what was asked by the name of its route, why by the error's code.
+
+    Of reads only what was not found is told, as a denial is: the ledger's size is public, and must not tell what is hidden
+    from what is missing.
+    """
     actor = cast("Actor | None", getattr(request.state, "actor", None))
-    if actor is None or request.method in _SAFE_METHODS:
+    endpoint = request.scope.get("endpoint")
+    read = request.method in _SAFE_METHODS
+    if actor is None or endpoint is None or (read and not isinstance(error, NotFound)):
         return
-    site, asked = site_of(request), getattr(request.scope.get("endpoint"), "__name__", "unknown")
-    site.store.submit(lambda tx: site.ledger.append(tx, "action.failed", actor=actor.id, subject=asked, decision=code))
+    site, asked = site_of(request), getattr(endpoint, "__name__", "unknown")
+    kind = "access.denied" if read else "action.failed"
+    site.store.submit(lambda tx: site.ledger.append(tx, kind, actor=actor.id, subject=asked, decision=error.code))
 
 
 def _answer_error(request: Request, error: BarayError) -> Response:
     if error.instead is None:
-        _tell_failure(request, error.code)
+        _tell_failure(request, error)
     else:
         # Refused in a read: its denial still becomes an entry. Nobody waits for it, or the time of a 404 would tell
         # what is hidden from what is missing.

@@ -136,6 +136,7 @@ def invite_user(request: Request, who: Anyone, name: str) -> dict[str, Any]:
 
     def make(tx: Tx) -> str:
         allow(tx, site, who, "actor.change", f"actor:{name}")
+        access.check_reach(tx, who.actor, actor_id_of(tx, name))
         return invitation(tx, request, actor_id_of(tx, name), by=who.actor.id)
 
     return {"name": name, "url": site.store.write(make), "seconds": access.INVITATION_SECONDS}

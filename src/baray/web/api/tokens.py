@@ -47,6 +47,7 @@ def post_token(request: Request, who: Anyone, body: TokenBody) -> dict[str, Any]
         if body.actor and body.actor != who.actor.name:
             allow(tx, site, who, "actor.change", f"actor:{body.actor}")
             owner = access.actor_by_id(tx, actor_id_of(tx, body.actor))
+            access.check_reach(tx, who.actor, owner.id)
         asked = TokenRequest(
             kind="svc" if owner.kind == "service" else "pat",
             name=body.name,
