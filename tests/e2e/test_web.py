@@ -259,3 +259,22 @@ def test_a_live_log_streams_until_the_run_ends(web, need):
     assert "one" in events
     assert "two" in events
     assert "event: end" in events
+
+
+def test_nobody_makes_a_way_in_for_somebody_cleared_for_more(web):
+    assert web.api("POST", "users", {"name": "low-operator", "clearance": "internal", "role": "member"})[0] == 201
+    assert web.api("POST", "users/low-operator/role", {"role": "operator"})[0] == 200
+    token = web.api("POST", "tokens", {"name": "own", "actor": "low-operator", "expires": "1h"})[1]["token"]
+    for path, body in (("tokens", {"name": "up", "actor": "operator"}), ("users/operator/invite", None)):
+        status, found = web.api("POST", path, body, token=token)
+        assert (status, found["code"]) == (403, "clearance_too_low"), path
+    assert web.api("POST", "tokens", {"name": "down", "actor": "officer"}, token=token)[0] == 201
+
+
+def test_what_is_missing_lengthens_the_ledger_as_what_is_hidden_does(web, viewer):
+    def entries_after(path: str) -> int:
+        before = web.api("GET", "status")[1]["entries"]
+        assert web.api("GET", path, token=viewer)[0] == 404
+        return wait_for(lambda: web.api("GET", "status")[1]["entries"] - before, 5)
+
+    assert entries_after("datasets/one-window") == entries_after("datasets/nothing-here") == 1
