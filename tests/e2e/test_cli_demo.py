@@ -221,7 +221,9 @@ def test_people_tokens_and_keys(demo):
     server = json.loads((home.path / "endpoint.json").read_text())["url"]
     mine = home.json("whoami", BARAY_SERVER=server, BARAY_TOKEN=token)
     assert (mine["name"], mine["role"], mine["clearance"]) == ("sophea", "member", "internal")
-    assert home.json("user", "list", BARAY_SERVER=server, BARAY_TOKEN=token, code=1)["error"]["code"] == "site_role_needed"
+    assert (
+        home.json("user", "list", BARAY_SERVER=server, BARAY_TOKEN=token, code=1)["error"]["code"] == "site_role_needed"
+    )
     key = home.json("key", "create", "website")
     assert key["token"].startswith("bry_")
     home.json("user", "disable", "sophea")
