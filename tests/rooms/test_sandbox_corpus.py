@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -189,6 +190,9 @@ UNSEEN = {
     **dict.fromkeys(("echo_socket", "other_families"), "the kernel's settings decide"),
     **{name: "the kernel may lack the family" for name in NAMES if name.startswith("family_")},
 }
+if len(socket.if_nameindex()) == 1:  # loopback alone, as in a network namespace without a way out
+    UNSEEN |= dict.fromkeys(("interfaces", "routes"), "this machine has no network")
+    UNSEEN |= {name: "this machine has no network" for name in NAMES if name.startswith("way_to_")}
 
 
 @functools.cache
