@@ -52,7 +52,7 @@ def _on_path(program: str, path: str) -> str:
     """`baray` where the shell finds it, else the path by which it was called."""
     if which("baray", path=path) or Path(program).name != "baray":
         return "baray"
-    place = Path(program).absolute()
+    place = Path(program).parent.resolve() / "baray"
     return str(place.relative_to(Path.cwd())) if place.is_relative_to(Path.cwd()) else str(place)
 
 
