@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -182,10 +183,10 @@ class Router:
         if token:
             sent["Authorization"] = f"Bearer {token}"
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        connection.request(method, path, body=data, headers=sent)
-        response = connection.getresponse()
-        content = response.read()
-        connection.close()
+        with contextlib.closing(connection):
+            connection.request(method, path, body=data, headers=sent)
+            response = connection.getresponse()
+            content = response.read()
         return response.status, {name.lower(): value for name, value in response.getheaders()}, content
 
     def json(self, method: str, path: str, body: Any = None, **values: Any) -> tuple[int, Any]:

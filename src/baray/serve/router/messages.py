@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl
 from baray.core import BarayError, Refused
 
 MAX_BODY_BYTES = 1 << 20
+MAX_DRAINED_BYTES = 8 << 20  # read and thrown away, so that who sends a little too much hears why
+LINGER_SECONDS = 1.0  # the longest pause in what is thrown away
 BODY_SECONDS = 10.0
 MAX_QUERY_BYTES = 8192
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -153,6 +155,9 @@ async def send_response(send: Send, response: Response, *, with_body: bool) -> N
 async def _read_body(request: Request) -> bytes:
     declared = request.headers.get("content-length", "0")
     if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
+        # Who asks before sending, or has very much to send, hears it at once.
+        if declared.isdecimal() and int(declared) <= MAX_DRAINED_BYTES and "expect" not in request.headers:
+            await _drain(request)
         raise _too_large()
     body = bytearray()
     try:
@@ -165,12 +170,29 @@ async def _read_body(request: Request) -> bytes:
                 body += message.get("body", b"")
                 more = message.get("more_body", False)
                 if len(body) > MAX_BODY_BYTES:
+                    await _drain(request)
                     raise _too_large()
     except TimeoutError as error:
         raise Refused(
             "too_slow", f"The body did not come within {BODY_SECONDS:.0f} seconds.", fix="Send it again.", status=408
         ) from error
     return bytes(body)
+
+
+async def _drain(request: Request) -> None:
+    """Read what is a little too much and throw it away.
+
+    Closing while the caller still sends makes its system reset the connection, and the caller never sees the answer.
+    """
+    drained = 0
+    while drained < MAX_DRAINED_BYTES:
+        try:
+            message = await asyncio.wait_for(request.receive(), LINGER_SECONDS)
+        except TimeoutError:
+            return
+        drained += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 def _too_large() -> Refused:
