@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 
 metadata = MetaData(
     naming_convention={
@@ -303,8 +303,11 @@ attempt = Table(
     _number("exit_code", null=True),
     _text("reason", null=True),
     _text("sandbox", null=True),
+    _text("token_hash", null=True),
+    _number("points", default="0"),
     Index(None, "run_id"),
     Index(None, "state", "lease_expires"),
+    Index(None, "token_hash", unique=True),
 )
 provenance = Table(
     "provenance",
