@@ -25,7 +25,7 @@ from search import SAMPLE, sample_documents
 from baray.core import digest_file
 from baray.runs import AttemptContext, Input, InputFile
 from baray.text import write_index
-from baray.train.text_classifier import train
+from baray.train.classifier.text_classifier import train
 
 START_SECONDS = 20.0
 CONNECTIONS = 8

@@ -9,13 +9,14 @@ import json
 import re
 import socket
 import time
+from contextlib import closing
 from urllib.parse import quote
 
 import numpy as np
 import pytest
 
 from baray.access import PUBLIC
-from baray.train.package import write_weights
+from baray.train.classifier.package import write_weights
 from serve_house import DOCUMENTS, new_house, running_router, wait_until
 
 CONTROL = "control-secret"
@@ -370,9 +371,8 @@ def test_a_head_without_end_is_cut_off(router):
 
 
 def test_several_requests_on_one_connection(router):
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
-    for _ in range(3):
-        connection.request("POST", "/v1/answers", body=json.dumps({"model": "counter", "question": FEE_EN}))
-        response = connection.getresponse()
-        assert (response.status, json.loads(response.read())["outcome"]) == (200, "answered")
-    connection.close()
+    with closing(http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)) as connection:
+        for _ in range(3):
+            connection.request("POST", "/v1/answers", body=json.dumps({"model": "counter", "question": FEE_EN}))
+            response = connection.getresponse()
+            assert (response.status, json.loads(response.read())["outcome"]) == (200, "answered")

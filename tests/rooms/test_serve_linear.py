@@ -11,7 +11,7 @@ import pytest
 
 from baray.core import Fault, digest_bytes
 from baray.serve.linear import load_linear
-from baray.train.package import write_weights
+from baray.train.classifier.package import write_weights
 
 # CRC-32 of "a", " a", "a ", "b": known values of the hash, low 16 bits.
 BUCKETS = {"a": 0xE8B7BE43 & 0xFFFF, "b": 0x71BEEFF9 & 0xFFFF}

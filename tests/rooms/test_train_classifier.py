@@ -17,11 +17,11 @@ from train_letters import make_context, make_input, make_rows, to_csv
 
 from baray.core import Refused, digest_file
 from baray.serve.linear import load_linear
+from baray.train.classifier.evaluate import compare, macro_f1
+from baray.train.classifier.fitting import fit, predict
+from baray.train.classifier.letters import read_letters, split_letters
+from baray.train.classifier.text_classifier import train
 from baray.train.config import TextClassifier, read_options
-from baray.train.evaluate import compare, macro_f1
-from baray.train.fitting import fit, predict
-from baray.train.letters import read_letters, split_letters
-from baray.train.text_classifier import train
 
 ALONE = {"id": "x", "language": "", "unit": "fire", "text": "smoke"}
 
@@ -171,12 +171,14 @@ def test_what_cannot_be_trained_on_is_refused_with_its_name(tmp_path, files, cod
 )
 def test_bad_options_are_refused(options):
     with pytest.raises(Refused, match=next(iter(options))) as caught:
-        read_options(options)
+        read_options(TextClassifier, options)
     assert caught.value.code == "bad_option"
 
 
 def test_options_may_be_text():
-    assert read_options({"test_percent": "30", "target": "office"}) == TextClassifier(test_percent=30, target="office")
+    assert read_options(TextClassifier, {"test_percent": "30", "target": "office"}) == TextClassifier(
+        test_percent=30, target="office"
+    )
 
 
 def test_macro_f1_is_that_of_the_definition():

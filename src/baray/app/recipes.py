@@ -22,6 +22,8 @@ def _data_recipe(name: str) -> dict[str, Any]:
         "title": (config.__doc__ or "").splitlines()[0],
         "options": [asdict(option) for option in data.describe(name)],
         "check": lambda options: asdict(data.read_options(config, options)),
+        "takes": data.TAKES[name],
+        "mounts": data.MOUNTS.get(name, {}),
         "output_label_rule": "rows",
     }
 
@@ -37,6 +39,8 @@ def _train_recipe(name: str) -> dict[str, Any]:
         "handler": recipe.handler,
         "title": recipe.title,
         "options": options,
-        "check": lambda given: asdict(train.read_options(given)),
+        "check": lambda given: asdict(train.read_options(recipe.options, given)),
+        "takes": recipe.takes,
+        "mounts": recipe.mounts,
         "output_label_rule": "join",
     }

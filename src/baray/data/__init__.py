@@ -10,22 +10,28 @@ Everything heavy lies behind dotted strings, for an attempt's own process.
 
 from baray.data.recipes import (
     HANDLERS,
+    MOUNTS,
     READER_MODULE,
     RECIPES,
+    TAKES,
     DeskIndexRecipe,
     OptionHelp,
     TextRecipe,
+    TokensRecipe,
     describe,
     read_options,
 )
 
 __all__ = [
     "HANDLERS",
+    "MOUNTS",
     "READER_MODULE",
     "RECIPES",
+    "TAKES",
     "DeskIndexRecipe",
     "OptionHelp",
     "TextRecipe",
+    "TokensRecipe",
     "describe",
     "read_options",
 ]

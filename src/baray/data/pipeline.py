@@ -20,8 +20,8 @@ from baray.catalog import Output
 from baray.core import Fault
 from baray.core import Refused as RefusedRun
 from baray.data.documents import Document, Paper, Preparation, Refused, prepared
-from baray.data.duplicates import Drop, NearRule, exact, near, preference
-from baray.data.minhash import BANDS, Words, band_keys
+from baray.data.duplicates.minhash import BANDS, Words, band_keys
+from baray.data.duplicates.rules import Drop, NearRule, exact, near, preference
 from baray.data.output import (
     DROPPED,
     ROWS,

@@ -9,15 +9,22 @@ from typing import Any, TypeAlias, TypeVar
 
 from baray.core import Refused
 
-HANDLERS = {"text": "baray.data.pipeline:build", "desk": "baray.data.indexing:build"}
+HANDLERS = {
+    "text": "baray.data.pipeline:build",
+    "desk": "baray.data.indexing:build",
+}
 """Recipe -> dotted name of the handler that an attempt's process loads."""
+TAKES = {"text": ("source",), "desk": ("dataset",)}
+"""Recipe -> kinds of input that it is made of."""
+MOUNTS: dict[str, dict[str, str]] = {}
+"""Recipe -> options that name a version to mount beside the input: option -> kind."""
 READER_MODULE = "baray.data.reader"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
 
 Value: TypeAlias = Any
 """A value of an option: text, whole number, number, or yes and no."""
 
-T = TypeVar("T", bound="TextRecipe | DeskIndexRecipe")
+T = TypeVar("T", bound="TextRecipe | TokensRecipe | DeskIndexRecipe")
 
 
 def _option(default: Value, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Value:
@@ -60,11 +67,23 @@ class TextRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TokensRecipe:
+    """A text Dataset -> tokens to train a language model on, in memory-mapped shards."""
+
+    tokenizer: str = _option("", "Model that cuts text into tokens, as model:NAME or model:NAME@vN; it must be given.")
+    held_out: str = _option("1%", "Part of the Documents that is only measured on, chosen by their ids.")
+    shard_tokens: int = _option(100_000_000, "Most tokens of one shard.", unit="tokens", least=1000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeskIndexRecipe:
     """A Dataset -> the Index that a Desk searches, one segment per label. It has no options."""
 
 
-RECIPES: dict[str, type[TextRecipe] | type[DeskIndexRecipe]] = {"text": TextRecipe, "desk": DeskIndexRecipe}
+RECIPES: dict[str, type[TextRecipe] | type[TokensRecipe] | type[DeskIndexRecipe]] = {
+    "text": TextRecipe,
+    "desk": DeskIndexRecipe,
+}
 """Recipe name -> its configuration."""
 
 

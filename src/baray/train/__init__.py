@@ -7,6 +7,6 @@ Does not own: when a recipe runs and where its outputs go (runs, catalog), or an
 This door is light: handlers stand here as dotted strings and are loaded only in an attempt's own process.
 """
 
-from baray.train.config import RECIPES, Recipe, TextClassifier, read_options
+from baray.train.config import RECIPES, Recipe, TextClassifier, Tokenizer, read_options
 
-__all__ = ["RECIPES", "Recipe", "TextClassifier", "read_options"]
+__all__ = ["RECIPES", "Recipe", "TextClassifier", "Tokenizer", "read_options"]

@@ -1,42 +1,71 @@
-"""The recipes of this room and their options."""
+"""The recipes of this room: one frozen dataclass of options each, with help, default, unit and range."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from baray.core import Refused
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value: TypeAlias = Any
+"""A value of an option: text, whole number, number, or yes and no."""
+T = TypeVar("T", bound="DataclassInstance")
+LEAST_VOCABULARY = 512
+"""Tokens: 256 bytes, 8 special ones, and room to learn some."""
+
+
+def option(
+    default: Value,
+    text: str,
+    *,
+    unit: str = "",
+    least: float = -math.inf,
+    most: float = math.inf,
+    choices: tuple[str, ...] = (),
+) -> Value:
+    """A field of an options class: `text` is its help; numbers lie in `least` to `most`, words are one of `choices`."""
+    metadata = {"help": text, "unit": unit, "least": least, "most": most, "choices": choices}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextClassifier:
     """Options of `text-classifier`: a linear classifier on hashed character n-grams."""
 
-    text: str = field(default="text", metadata={"help": "column with the letter's text"})
-    target: str = field(default="unit", metadata={"help": "column with the class to learn"})
-    id: str = field(
-        default="id", metadata={"help": "column with the letter's id; the row's number where it is missing"}
+    text: str = option("text", "column with the letter's text")
+    target: str = option("unit", "column with the class to learn")
+    id: str = option("id", "column with the letter's id; the row's number where it is missing")
+    language: str = option("language", "column with the language; found from the text where it is missing")
+    test_percent: int = option(25, "part of each class that is held out for the score", unit="%", least=5, most=50)
+    validation_percent: int = option(
+        15, "part of each class that chooses the n-grams and the penalty", unit="%", least=5, most=40
     )
-    language: str = field(
-        default="language", metadata={"help": "column with the language; found from the text where it is missing"}
-    )
-    test_percent: int = field(
-        default=25, metadata={"help": "part of each class that is held out for the score", "unit": "%"}
-    )
-    validation_percent: int = field(
-        default=15, metadata={"help": "part of each class that chooses the n-grams and the penalty", "unit": "%"}
-    )
-    hash_bits: int = field(default=22, metadata={"help": "n-grams are hashed to this many bits", "unit": "bits"})
-    resamples: int = field(default=2000, metadata={"help": "bootstrap resamples of the held-out letters"})
-    seed: int = field(default=1, metadata={"help": "seed of the bootstrap"})
+    hash_bits: int = option(22, "n-grams are hashed to this many bits", unit="bits", least=16, most=30)
+    resamples: int = option(2000, "bootstrap resamples of the held-out letters", least=1000, most=100_000)
+    seed: int = option(1, "seed of the bootstrap")
 
-    def __post_init__(self) -> None:
-        """Check ranges. Raises Refused `bad_option`."""
-        _check_range("test_percent", self.test_percent, 5, 50)
-        _check_range("validation_percent", self.validation_percent, 5, 40)
-        _check_range("hash_bits", self.hash_bits, 16, 30)
-        _check_range("resamples", self.resamples, 1000, 100_000)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenizer:
+    """Options of `tokenizer`: how text becomes tokens, learnt from a text Dataset."""
+
+    kind: str = option(
+        "bpe", "bpe (byte-level, loads everywhere) or unigram (fewer tokens)", choices=("bpe", "unigram")
+    )
+    vocab: int = option(
+        8192, "size of the vocabulary, special tokens included", unit="tokens", least=LEAST_VOCABULARY, most=262_144
+    )
+    held_out: float = option(
+        1.0, "part of the Documents that only measures, chosen by their ids", unit="%", least=0.01, most=50
+    )
+    max_megabytes: int = option(
+        2000, "it learns from at most this much text, spread over the Dataset", unit="MB", least=1, most=100_000
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,42 +78,67 @@ class Recipe:
     """One line on what it makes."""
     handler: str
     """`module:function`, loaded in the attempt's own process."""
-    options: type[TextClassifier]
-    """Dataclass of its options; each field's metadata holds `help` and perhaps `unit`."""
+    options: type[Any]
+    """Frozen dataclass of its options."""
+    takes: tuple[str, ...]
+    """Kinds of input it learns from: dataset, source."""
+    mounts: Mapping[str, str] = field(default_factory=dict)
+    """Options that name a version to mount beside the input: option -> kind."""
 
 
 RECIPES = {
     "text-classifier": Recipe(
         name="text-classifier",
         title="Routes short texts to classes: character n-grams, linear, scored against a keyword baseline.",
-        handler="baray.train.text_classifier:train",
+        handler="baray.train.classifier.text_classifier:train",
         options=TextClassifier,
-    )
+        takes=("dataset", "source"),
+    ),
 }
 
 
-def read_options(options: Mapping[str, object]) -> TextClassifier:
-    """A `TextClassifier` from a spec's options, whose values may be text. Raises Refused `bad_option`."""
-    kinds = {item.name: type(item.default) for item in fields(TextClassifier)}
-    values: dict[str, Any] = {}
-    for name, value in options.items():
-        if name not in kinds:
-            raise Refused("bad_option", f"text-classifier has no option '{name}'.", fix=f"It has: {', '.join(kinds)}.")
-        values[name] = _whole_number(name, value) if kinds[name] is int else str(value)
-    return TextClassifier(**values)
+def read_options(config: type[T], options: Mapping[str, object]) -> T:
+    """Make `config` from a spec's options, whose values may be text. Raises Refused `bad_option`."""
+    known = {one.name: one for one in fields(config)}
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        raise Refused("bad_option", f"There is no option '{unknown[0]}'.", fix="Choose from: " + ", ".join(known) + ".")
+    values = {name: _typed(name, value, known[name].default) for name, value in options.items()}
+    for name, value in values.items():
+        _check(name, value, known[name].metadata)
+    return config(**values)
 
 
-def _whole_number(name: str, value: object) -> int:
+def _typed(name: str, value: object, default: Value) -> Value:
+    text = str(value).strip()
+    if isinstance(default, bool):
+        return _yes_or_no(name, text)
+    if isinstance(default, str):
+        return text
     try:
-        return int(str(value))
+        return type(default)(text.removesuffix("%"))
     except ValueError as error:
+        what = "a whole number" if isinstance(default, int) else "a number"
         raise Refused(
-            "bad_option", f"{name}={value} is not a whole number.", fix=f"Write for example {name}=20."
+            "bad_option", f"{name}={value} is not {what}.", fix=f"The default is {name}={default}."
         ) from error
 
 
-def _check_range(name: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise Refused(
-            "bad_option", f"{name}={value} is outside {low} to {high}.", fix=f"Choose {name} between {low} and {high}."
-        )
+def _yes_or_no(name: str, text: str) -> bool:
+    known = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if text.lower() not in known:
+        raise Refused("bad_option", f"{name}={text} is neither yes nor no.", fix=f"Write {name}=yes or {name}=no.")
+    return known[text.lower()]
+
+
+def _check(name: str, value: Value, limits: Mapping[str, Any]) -> None:
+    if isinstance(value, str):
+        choices = limits["choices"]
+        if choices and value not in choices:
+            fix = f"Choose one of: {', '.join(choices)}."
+            raise Refused("bad_option", f"{name}={value} is unknown.", fix=fix)
+        return
+    least, most = limits["least"], limits["most"]
+    if not least <= value <= most:
+        told = f"between {least} and {most}" if math.isfinite(most) else f"at least {least}"
+        raise Refused("bad_option", f"{name}={value} is out of range.", fix=f"Choose {name} {told}.")

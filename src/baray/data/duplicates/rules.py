@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from baray.access import flows, parse_label
-from baray.data.minhash import BANDS, Words, jaccard, shingle_set
+from baray.data.duplicates.minhash import BANDS, Words, jaccard, shingle_set
 
 _FOREVER = "9999-99-99"
 _MOST_COMPARED = 64

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from baray.catalog import FileEntry, Output
 from baray.core import Refused, digest_file
 from baray.runs import AttemptContext, Input
-from baray.train.baseline import apply_rules, learn_rules
-from baray.train.card import render_card
+from baray.train.classifier.baseline import apply_rules, learn_rules
+from baray.train.classifier.card import render_card
+from baray.train.classifier.evaluate import Comparison, compare, confusion, per_class
+from baray.train.classifier.fitting import Fitted, fit, letter_rows, numbers, predict
+from baray.train.classifier.letters import Letters, Split, read_letters, split_letters
+from baray.train.classifier.package import write_bill, write_model
 from baray.train.config import TextClassifier, read_options
-from baray.train.evaluate import Comparison, compare, confusion, per_class
-from baray.train.fitting import Fitted, fit, letter_rows, numbers, predict
-from baray.train.letters import Letters, Split, read_letters, split_letters
-from baray.train.package import write_bill, write_model
 
 NEAR_DUPLICATE_COSINE = 0.95
 
 
 def train(context: AttemptContext) -> list[Output]:
     """Fit, score against the keyword baseline, and write the version's files below `context.out`."""
-    config = read_options(context.spec["options"])
+    config = read_options(TextClassifier, context.spec["options"])
     source = _only_input(context)
     letters = read_letters(source, config)
     split = split_letters(letters.letters, config)

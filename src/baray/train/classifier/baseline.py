@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from baray.text import terms
-from baray.train.letters import Letter
+from baray.train.classifier.letters import Letter
 
 KEYWORDS_PER_CLASS = 50
 MIN_PURITY = 0.5

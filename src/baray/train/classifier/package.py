@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baray.core import canonical_json, digest_bytes, digest_json
-from baray.train.fitting import Fitted
+from baray.train.classifier.fitting import Fitted
 
 FORMAT = "baray-linear-text/1"
 _NO_LICENCE = "NOASSERTION"

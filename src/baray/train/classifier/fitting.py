@@ -15,9 +15,9 @@ from scipy import sparse
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from baray.train.evaluate import macro_f1, review_below
-from baray.train.features import Grams, Vocabulary, count_buckets, learn_vocabulary, rows
-from baray.train.letters import Letter, Split
+from baray.train.classifier.evaluate import macro_f1, review_below
+from baray.train.classifier.features import Grams, Vocabulary, count_buckets, learn_vocabulary, rows
+from baray.train.classifier.letters import Letter, Split
 
 LENGTHS = ((1, 3), (1, 4))
 POWERS = (1.0, 2.0, 3.0)

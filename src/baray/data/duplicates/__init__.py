@@ -1,0 +1,1 @@
+"""Equal texts and near duplicates among Documents: bands propose pairs, the true similarity decides."""
