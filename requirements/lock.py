@@ -17,7 +17,15 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-EXTRAS = {"core": [], "data": ["data"], "train": ["train"], "dev": ["data", "train", "dev"]}
+EVERY = ["data", "train", "lm", "engines", "dev"]
+EXTRAS = {"core": [], "data": ["data"], "train": ["train"], "lm": ["lm"], "engines": ["engines"], "dev": EVERY}
+# torch is pinned by hand: what the usual index has under that name brings gigabytes of libraries for one maker's GPUs. This is
+# the digest of its wheel for processors alone, 2.13.0+cpu; where Python or machine is another, torch is left out.
+TORCH = """torch==2.13.0 ; python_full_version < '3.12' and platform_machine == 'x86_64' \\
+    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
+"""
+WITH_TORCH = ("lm", "dev")
+NEEDS_OF_TORCH = "filelock\nfsspec\njinja2\nnetworkx\nsetuptools>=77\nsympy>=1.13.3\ntyping-extensions>=4.10\n"
 # What builds the editable install: set-up runs pip without build isolation, so that nothing is fetched unhashed.
 BUILD = "setuptools>=77\n"
 PYTHONS = ("cp311", "cp312", "cp313")
@@ -29,17 +37,21 @@ def main(uv: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         build = Path(folder, "build.in")
         build.write_text(BUILD)
+        torch = Path(folder, "torch.in")
+        torch.write_text(BUILD + NEEDS_OF_TORCH)
+        Path(folder, "without.txt").write_text("torch ; sys_platform == 'none'\n")
         pins = Path(folder, "pins.txt")
-        compile_lock(uv, EXTRAS["dev"], build, pins)
+        compile_lock(uv, EXTRAS["dev"], torch, pins)
         everything = Path(folder, "pylock.toml")
-        compile_lock(uv, EXTRAS["dev"], build, everything)
+        compile_lock(uv, EXTRAS["dev"], torch, everything)
         packages = tomllib.loads(everything.read_text())["packages"]
         for name, extras in EXTRAS.items():
             part = Path(folder, f"{name}.txt")
-            compile_lock(uv, extras, build, part, constraint=pins)
+            compile_lock(uv, extras, torch if name in WITH_TORCH else build, part, constraint=pins)
             wanted = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", part.read_text(), re.MULTILINE))
-            chosen = [p for p in packages if p["name"] in wanted and "win32" not in p.get("marker", "")]
-            HERE.joinpath(f"{name}.txt").write_text("".join(render(p) for p in chosen))
+            chosen = [p for p in packages if p["name"] in wanted and p["name"] != "torch" and "win32" not in p.get("marker", "")]
+            lines = [render(p) for p in chosen] + [TORCH] * (name in WITH_TORCH)
+            HERE.joinpath(f"{name}.txt").write_text("".join(sorted(lines, key=lambda line: line.split("==")[0])))
 
 
 def compile_lock(uv: str, extras: list[str], build: Path, out: Path, *, constraint: Path | None = None) -> None:
@@ -49,6 +61,7 @@ def compile_lock(uv: str, extras: list[str], build: Path, out: Path, *, constrai
     command += [word for extra in extras for word in ("--extra", extra)]
     command += ["--format", "pylock.toml" if out.suffix == ".toml" else "requirements.txt"]
     command += ["--constraints", str(constraint)] if constraint else []
+    command += ["--overrides", str(build.with_name("without.txt"))]
     command += [str(HERE.parent / "pyproject.toml"), str(build), "--output-file", str(out)]
     subprocess.run(command, check=True)
 
