@@ -49,7 +49,11 @@ def main(uv: str) -> None:
             part = Path(folder, f"{name}.txt")
             compile_lock(uv, extras, torch if name in WITH_TORCH else build, part, constraint=pins)
             wanted = set(re.findall(r"^([a-z0-9][a-z0-9._-]*)==", part.read_text(), re.MULTILINE))
-            chosen = [p for p in packages if p["name"] in wanted and p["name"] != "torch" and "win32" not in p.get("marker", "")]
+            chosen = [
+                p
+                for p in packages
+                if p["name"] in wanted and p["name"] != "torch" and "win32" not in p.get("marker", "")
+            ]
             lines = [render(p) for p in chosen] + [TORCH] * (name in WITH_TORCH)
             HERE.joinpath(f"{name}.txt").write_text("".join(sorted(lines, key=lambda line: line.split("==")[0])))
 
