@@ -40,7 +40,11 @@ class Home:
     def run(self, *argv: str, code: int = 0, **environ: str) -> tuple[str, str]:
         """Run a command to its end; its stdout and stderr."""
         process = self.start(*argv, **environ)
-        out, err = process.communicate(timeout=LIMIT_SECONDS)
+        try:
+            out, err = process.communicate(timeout=LIMIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
         assert process.returncode == code, f"baray {' '.join(argv)} ended with {process.returncode}\n{out}\n{err}"
         return out, err
 
@@ -93,9 +97,10 @@ class Home:
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        told = Path(f"/proc/{pid}/stat").read_text()
+    except (ProcessLookupError, FileNotFoundError):  # the second: it ended between the two looks
         return False
-    return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:1]
+    return "Z" not in told.rpartition(")")[2].split()[:1]
 
 
 def kill(pid: int) -> None:

@@ -12,7 +12,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -55,9 +55,9 @@ class Line:
                 self._connection.request(method, path, body, headers or {})
                 response = self._connection.getresponse()
                 data = response.read()
-            except (http.client.HTTPException, ConnectionError):
-                self._connection.close()  # the server let an idle connection go
-                if last:
+            except (http.client.HTTPException, OSError) as error:
+                self._connection.close()
+                if last or isinstance(error, TimeoutError):  # anything else: the server let an idle connection go
                     raise
             else:
                 return Reply(response.status, {key.lower(): value for key, value in response.getheaders()}, data)
@@ -162,9 +162,8 @@ def serving(path: Path) -> Iterator[World]:
     try:
         endpoint = json.loads((home.path / "endpoint.json").read_text())
         token = (home.path / "operator.token").read_text().strip()
-        world = World(home=home, url=endpoint["url"], router=endpoint["router_url"], operator=token)
-        yield world
-        world.close()
+        with closing(World(home=home, url=endpoint["url"], router=endpoint["router_url"], operator=token)) as world:
+            yield world
     finally:
         home.stop()
 

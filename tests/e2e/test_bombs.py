@@ -6,6 +6,7 @@ import http.client
 import json
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -36,18 +37,17 @@ def calls(home, seconds):
     end = json.loads((home.path / "endpoint.json").read_text())
     host = end["url"].partition("://")[2].rstrip("/")
     token = Path(end["token_file"]).read_text().strip()
-    connection = http.client.HTTPConnection(host, timeout=30)
     found = []
     until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        begun = time.perf_counter()
-        connection.request("GET", "/api/v1/runs?limit=20", headers={"Authorization": f"Bearer {token}"})
-        answer = connection.getresponse()
-        answer.read()
-        found.append(time.perf_counter() - begun)
-        assert answer.status == 200
-        time.sleep(0.01)
-    connection.close()
+    with closing(http.client.HTTPConnection(host, timeout=30)) as connection:
+        while time.monotonic() < until:
+            begun = time.perf_counter()
+            connection.request("GET", "/api/v1/runs?limit=20", headers={"Authorization": f"Bearer {token}"})
+            answer = connection.getresponse()
+            answer.read()
+            found.append(time.perf_counter() - begun)
+            assert answer.status == 200
+            time.sleep(0.01)
     return sorted(found)
 
 

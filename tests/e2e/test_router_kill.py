@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
+from contextlib import closing
 
 import pytest
 
@@ -26,14 +27,14 @@ def house(tmp_path):
 
 def ask_until_it_dies(router: Router, given: list[str]) -> None:
     """Ask on one connection as fast as it goes; note the id of every answer whose last byte came."""
-    connection = http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)
-    try:
-        while True:
-            connection.request("POST", "/v1/answers", body=json.dumps({"model": "counter", "question": FEE}))
-            value = json.loads(connection.getresponse().read())
-            given.append(value["id"].removeprefix("answer:"))
-    except (OSError, http.client.HTTPException, ValueError):
-        return
+    with closing(http.client.HTTPConnection("127.0.0.1", router.port, timeout=10)) as connection:
+        try:
+            while True:
+                connection.request("POST", "/v1/answers", body=json.dumps({"model": "counter", "question": FEE}))
+                value = json.loads(connection.getresponse().read())
+                given.append(value["id"].removeprefix("answer:"))
+        except (OSError, http.client.HTTPException, ValueError):
+            return
 
 
 def test_no_acknowledged_answer_is_lost_to_kill_9(house):

@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import urlopen
@@ -37,10 +38,10 @@ class Site:
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any, bytes]:
         address = urlsplit(self.url)
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
+        with closing(connection):
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            data = response.read()
         return response.status, response.headers, data
 
     def api(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import re
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -31,10 +32,10 @@ class Web:
     ) -> tuple[int, Any, bytes]:
         address = urlsplit(to or self.url)
         connection = http.client.HTTPConnection(address.hostname, address.port, timeout=20)
-        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
-        response = connection.getresponse()
-        data = response.read()
-        connection.close()
+        with closing(connection):
+            connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+            response = connection.getresponse()
+            data = response.read()
         return response.status, response.headers, data
 
     def api(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
