@@ -154,7 +154,7 @@ class LabelHouse:
         return self.site.store.write(lambda tx: runs.submit(tx, self.site, runs.RunRequest(**asked | values)))
 
     def lease(self, **offer: Any) -> Any:
-        held = self.site.store.read(lambda tx: [row.id for row in tx.hot("SELECT id FROM attempt")])
+        held = self.site.store.read(lambda tx: [row.id for row in tx.hot("SELECT id FROM attempt WHERE ended IS NULL")])
         given: dict[str, Any] = {"worker": "w", "cpus": 64, "memory_bytes": 1 << 40, "tier": "A", "limits": "soft"}
         return runs.lease(self.site, WorkerOffer(**given | {"held": tuple(held)} | offer)).grant
 
