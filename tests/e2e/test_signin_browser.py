@@ -19,7 +19,7 @@ import pytest
 from browser import browser, missing
 from homes import Home
 
-from baray.signin.totp import code_at
+from baray.signin.codes import code_at
 
 PASSWORD = "rain gutter violin zebra"
 FORM = "application/x-www-form-urlencoded"
@@ -146,6 +146,10 @@ def test_a_password_with_a_code_signs_in(site, chromium):
     chromium.click('form[action="/account/code"] button')
     chromium.wait_for(lambda: bool(chromium.run("return document.getElementById('key')")))
     secret = base64.b32decode(chromium.run("return document.getElementById('key').innerText"))
+    square = chromium.run(
+        "const at = document.querySelector('svg.qr').getBoundingClientRect(); return [at.width, at.height]"
+    )
+    assert square[0] == square[1] > 150, "the picture of the key is shown, and nothing squeezes it"
     used = int(time.time() // 30)
     chromium.fill('input[name="code"]', code_at(secret, used))
     chromium.click('form[action="/account/code/confirm"] button')

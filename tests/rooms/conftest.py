@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from baray import access
+from baray import access, signin
 from baray.access import Actor, Site
 from baray.core import Ids, TestClock
 from baray.ledger import FileArtifactSigner, FileSigner, Ledger
@@ -55,3 +55,9 @@ def main_project(site: Site) -> str:
 def operator(site: Site) -> Actor:
     """The owner of `main`."""
     return site.store.read(lambda tx: access.load_actor(tx, access.actor_named(tx, "operator").id))
+
+
+@pytest.fixture
+def seal(tmp_path: Path) -> signin.SealKey:
+    """The home's key for stored secrets."""
+    return signin.SealKey(tmp_path / "seal.key")

@@ -29,7 +29,7 @@ def provider(site):
 
 
 @pytest.fixture
-def reception(site, provider):
+def reception(site, provider, seal):
     settings = OutsideSettings(
         issuer=provider.issuer,
         client_id="baray",
@@ -38,7 +38,7 @@ def reception(site, provider):
         clearance=parse_label("internal"),
         groups={"clerks": ("main", "viewer"), "heads": ("main", "steward")},
     )
-    return signin.open_reception(site, lanes=1, outside=Outside(settings, site.clock))
+    return signin.open_reception(site, lanes=1, seal=seal, outside=Outside(settings, site.clock))
 
 
 def go(reception, provider, purpose="sign-in", actor_id="", **answer):

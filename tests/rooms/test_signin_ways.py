@@ -11,18 +11,18 @@ import pytest
 from baray import access, signin
 from baray.core import Refused, TestClock
 from baray.signin import Visitor
+from baray.signin.codes import accepted_step, code_at
 from baray.signin.limits import Limits
 from baray.signin.passwords import Hasher, check_password, is_common
 from baray.signin.pending import Pending
-from baray.signin.totp import accepted_step, code_at
 
 PASSWORD = "rain gutter violin zebra"
 HERE = Visitor(address="192.0.2.7", agent="Browser 1")
 
 
 @pytest.fixture
-def reception(site):
-    return signin.open_reception(site, lanes=1)
+def reception(site, seal):
+    return signin.open_reception(site, lanes=1, seal=seal)
 
 
 def make(site, name="dara", kind="person"):

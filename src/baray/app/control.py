@@ -63,6 +63,8 @@ class Control:
         """Open the home, make the operator on the first start, and write the router's first snapshot."""
         self.layout, self.options = layout, options
         self.site: Site = open_site(layout)
+        self._seal = signin.SealKey(layout.seal_key)
+        signin.seal_stored(layout.database, self._seal)
         self.bell = runs.Bell()
         self._key = secrets.token_hex(32)
         self._outside = signin.read_outside(layout.home / SIGNIN_FILE)
@@ -97,6 +99,7 @@ class Control:
             reception=signin.open_reception(
                 self.site,
                 lanes=(os.cpu_count() or 2) - 1,
+                seal=self._seal,
                 outside=signin.Outside(self._outside, self.site.clock) if self._outside else None,
             ),
             public_url=self.options.public_url,

@@ -54,6 +54,11 @@ class Layout:
         return self.home / "keys"
 
     @property
+    def seal_key(self) -> Path:
+        """What secrets in the database are sealed with."""
+        return self.keys / "seal.key"
+
+    @property
     def endpoint(self) -> Path:
         """How a client finds the running server."""
         return self.home / "endpoint.json"

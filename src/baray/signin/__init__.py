@@ -14,6 +14,7 @@ from baray.signin.account import (
     remove_credential,
     set_password,
 )
+from baray.signin.codes import SealKey, seal_stored
 from baray.signin.outside import Outside, OutsideSettings, read_outside
 from baray.signin.passkeys import Assertion, add_passkey, begin_assertion, begin_passkey, check_assertion
 from baray.signin.reception import Reception, open_reception
@@ -34,6 +35,7 @@ __all__ = [
     "Outside",
     "OutsideSettings",
     "Reception",
+    "SealKey",
     "Visitor",
     "add_code",
     "add_passkey",
@@ -53,6 +55,7 @@ __all__ = [
     "proved",
     "read_outside",
     "remove_credential",
+    "seal_stored",
     "set_password",
     "sign_in_outside",
     "sign_in_passkey",

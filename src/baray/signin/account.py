@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from baray.access import Actor, live_sessions, proof_needed, revoke_token
 from baray.core import NotFound, Refused, canonical_json, iso_time
-from baray.signin import records, totp
+from baray.signin import codes, records
 from baray.signin.passwords import check_password
 from baray.signin.reception import Reception
 from baray.store import Tx
@@ -104,14 +104,14 @@ def begin_code(reception: Reception, actor: Actor) -> dict[str, str]:
     reception.site.store.read(lambda tx: may_change(tx, actor))
     secret = secrets.token_bytes(20)
     flow = reception.pending.begin("code", {"actor": actor.id, "secret": secret})
-    return {"flow": flow, "key": totp.key_text(secret), "uri": totp.key_uri(secret, name=actor.name, issuer="Baray")}
+    return {"flow": flow, "key": codes.key_text(secret), "uri": codes.key_uri(secret, name=actor.name, issuer="Baray")}
 
 
 def add_code(reception: Reception, actor: Actor, *, flow: str, code: str) -> None:
     """Take the secret in, in place of the one before. Raises Refused `wrong_code`; then one begins again."""
     values = reception.pending.take(flow, "code")
     now = reception.site.clock.now()
-    step = totp.accepted_step(values["secret"], code, now=now, last_step=0) if values["actor"] == actor.id else None
+    step = codes.accepted_step(values["secret"], code, now=now, last_step=0) if values["actor"] == actor.id else None
     if step is None:
         raise Refused(
             "wrong_code", "This is not the code of this key now.", fix="Set the clock of the phone, and begin again."
@@ -121,7 +121,7 @@ def add_code(reception: Reception, actor: Actor, *, flow: str, code: str) -> Non
         may_change(tx, actor)
         for row in records.of_actor(tx, actor.id, "code"):
             records.remove(tx, row.id)
-        data = {"secret": values["secret"].hex()}
+        data = codes.kept(reception.seal, values["secret"], actor.id)
         add(tx, reception, actor, Given(kind="code", name="authenticator app", data=data, counter=step))
 
     reception.site.store.write(change)
@@ -129,7 +129,7 @@ def add_code(reception: Reception, actor: Actor, *, flow: str, code: str) -> Non
 
 def make_recovery_codes(reception: Reception, actor: Actor) -> list[str]:
     """Ten codes, each good for one sign-in, in place of those before; shown this once."""
-    codes = [
+    made = [
         "-".join("".join(secrets.choice(_ALPHABET) for _ in range(4)) for _ in range(4))
         for _ in range(NUM_RECOVERY_CODES)
     ]
@@ -138,14 +138,14 @@ def make_recovery_codes(reception: Reception, actor: Actor) -> list[str]:
         may_change(tx, actor)
         for row in records.of_actor(tx, actor.id, "recovery"):
             records.remove(tx, row.id)
-        for code in codes:
+        for code in made:
             given = Given(kind="recovery", name="recovery code", lookup=recovery_lookup(code))
             records.add(tx, new_row(reception, actor.id, given))
-        facts = {"kind": "recovery", "count": len(codes)}
+        facts = {"kind": "recovery", "count": len(made)}
         reception.site.ledger.append(tx, "credential.added", actor=actor.id, subject=actor.id, facts=facts)
 
     reception.site.store.write(change)
-    return codes
+    return made
 
 
 def recovery_lookup(code: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from baray.access import Site
+from baray.signin.codes import SealKey
 from baray.signin.limits import Limits
 from baray.signin.outside import Outside
 from baray.signin.passwords import Hasher
@@ -23,16 +24,19 @@ class Reception:
     """Failures."""
     pending: Pending
     """Ceremonies that have begun."""
+    seal: SealKey
+    """Seals what has to be read again."""
     outside: Outside | None
     """The provider of outside accounts, if one is set up."""
 
 
-def open_reception(site: Site, *, lanes: int, outside: Outside | None = None) -> Reception:
+def open_reception(site: Site, *, lanes: int, seal: SealKey, outside: Outside | None = None) -> Reception:
     """A reception that checks at most `lanes` passwords at once."""
     return Reception(
         site=site,
         hasher=Hasher(lanes),
         limits=Limits(site.clock),
         pending=Pending(site.clock),
+        seal=seal,
         outside=outside,
     )

@@ -10,6 +10,11 @@ from baray.store import Tx, schema
 
 credential = schema.credential
 
+UNSEALED = (
+    "SELECT id, actor_id, data FROM credential WHERE kind = 'code' AND json_extract(data, '$.secret') IS NOT NULL"
+)
+SEAL = "UPDATE credential SET data = ? WHERE id = ?"
+
 
 def add(tx: Tx, row: dict[str, Any]) -> None:
     """Insert a credential."""

@@ -25,7 +25,7 @@ from baray.access import (
     set_member,
 )
 from baray.core import Refused
-from baray.signin import account, limits, records, totp
+from baray.signin import account, codes, limits, records
 from baray.signin.outside import ROLES, SKEW_SECONDS, Identity, OutsideSettings
 from baray.signin.passkeys import check_assertion
 from baray.signin.reception import Reception
@@ -152,8 +152,8 @@ def _use_code(tx: Tx, reception: Reception, actor_id: str, code: str) -> bool:
     """Take a code; the same one, or one from before it, is not taken again."""
     now = reception.site.clock.now()
     for row in records.of_actor(tx, actor_id, "code"):
-        secret = bytes.fromhex(account.data_of(row)["secret"])
-        step = totp.accepted_step(secret, code, now=now, last_step=row.counter)
+        secret = codes.opened(reception.seal, account.data_of(row), actor_id)
+        step = codes.accepted_step(secret, code, now=now, last_step=row.counter)
         if step is not None:
             records.change(tx, row.id, {"counter": step, "last_used": now})
             return True

@@ -15,6 +15,7 @@ from baray.web.api import tokens as tokens_api
 from baray.web.api.shapes import InvitationBody, MemberBody, SiteRoleBody
 from baray.web.boundary import Caller, caller, house_of, signed_in
 from baray.web.console.doorway import Form
+from baray.web.console.qr import qr_svg
 from baray.web.console.rendering import render
 
 router = APIRouter(tags=["console"])
@@ -47,7 +48,9 @@ def set_password(request: Request, who: Anyone, form: Form) -> Response:
 @router.post("/account/code")
 def begin_code(request: Request, who: Anyone) -> Response:
     """The key for an authenticator app."""
-    return render(request, "code.html", who=who, begun=signin.begin_code(house_of(request).reception, who.actor))
+    begun = signin.begin_code(house_of(request).reception, who.actor)
+    picture = qr_svg(begun["uri"], title="QR")
+    return render(request, "code.html", who=who, begun=begun, picture=picture)
 
 
 @router.post("/account/code/confirm")

@@ -191,7 +191,9 @@ KHMER = {
     ),
     "Go on to the provider of your account": "បន្តទៅអ្នកផ្តល់គណនីរបស់អ្នក",
     "Authenticator app": "កម្មវិធីផ្ទៀងផ្ទាត់",
-    "Give this key to the app, then type the code that it shows.": "សូមដាក់សោនេះក្នុងកម្មវិធី រួចវាយលេខកូដដែលវាបង្ហាញ។",
+    "Point the app's camera at the picture, or give it the key below it; then type the code that it shows.": (
+        "សូមស្កេនរូបនេះដោយកម្មវិធី ឬដាក់សោនៅខាងក្រោមរូប រួចវាយលេខកូដដែលវាបង្ហាញ។"
+    ),
     "Open in an app on this device": "បើកក្នុងកម្មវិធីលើឧបករណ៍នេះ",
     "Use an authenticator app": "ប្រើកម្មវិធីផ្ទៀងផ្ទាត់",
     "Recovery codes": "លេខកូដសង្គ្រោះ",
