@@ -260,6 +260,9 @@ def test_a_live_log_streams_until_the_run_ends(web, need):
     assert "one" in events
     assert "two" in events
     assert "event: end" in events
+    for offset in (3, 2**53):
+        status, found = web.api("GET", f"runs/{run['id']}/log?offset={offset}")
+        assert (status, "one" in found["text"], found["next"] >= offset) == (200, False, True)
 
 
 def test_nobody_makes_a_way_in_for_somebody_cleared_for_more(web):

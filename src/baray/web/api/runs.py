@@ -318,8 +318,8 @@ def _folder(request: Request, run: runs.Run) -> Path:
 
 def _read_log(path: Path, offset: int) -> tuple[str, int]:
     """Text from `offset`, cut at a whole character, and where it ends; at most 256 kB."""
-    if not path.exists():
-        return "", offset
+    if not path.exists() or path.stat().st_size <= offset:
+        return "", offset  # a file system refuses to seek to where no file of its could end
     with path.open("rb") as file:
         file.seek(offset)
         data = file.read(1 << 18)
