@@ -36,7 +36,7 @@ def label_impact(request: Request, who: Who, ref: str, to: str) -> dict[str, Any
     def read(tx: Tx) -> dict[str, Any]:
         version = find_version(tx, request, who, None, ref)
         reached = catalog.impact(tx, version, parse_label(to))
-        return {"ref": version.ref, "label": version.label, "to": to} | _reached_json(who, reached)
+        return {"ref": version.ref, "label": version.label, "to": to} | _reached_json(tx, who, reached)
 
     return site_of(request).store.read(read)
 
@@ -52,7 +52,7 @@ def raise_label(request: Request, who: Who, body: LabelBody) -> dict[str, Any]:
         allow(tx, site, who, "label.raise", version.ref, str(access.join([to, parse_label(version.label)])))
         asked = Raise(version=version, to=to, reason=body.reason, actor_id=who.actor.id)
         reached = catalog.raise_label(tx, site, asked)
-        return {"ref": version.ref, "to": str(to)} | _reached_json(who, reached)
+        return {"ref": version.ref, "to": str(to)} | _reached_json(tx, who, reached)
 
     done = site.store.write(write)
     house_of(request).push()
@@ -222,9 +222,12 @@ def _raise_json(row: Any) -> dict[str, Any]:  # noqa: ANN401 - a row
     return shown | {"cause": row.cause}
 
 
-def _reached_json(who: Caller, reached: list[Reached]) -> dict[str, Any]:
-    """What is reached, of what the caller may read; of the rest not even the number."""
-    shown = [asdict(one) for one in reached if may_read(who.actor, one.label)]
+def _reached_json(tx: Tx, who: Caller, reached: list[Reached]) -> dict[str, Any]:
+    """What is reached, of what the caller may read and know of; of the rest not even the number."""
+    known = {one.ref for one in services.known_services(tx, who)}
+    shown = [
+        asdict(one) for one in reached if may_read(who.actor, one.label) and (one.kind != "service" or one.ref in known)
+    ]
     return {"reached": [row | {"loses": list(row["loses"])} for row in shown]}
 
 

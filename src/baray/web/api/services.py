@@ -13,8 +13,19 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Query, Request, Response
 
 from baray import serve
-from baray.access import PUBLIC_ACTOR, Site, actor_named, join, load_actor, may_read, may_stand_for, parse_label
-from baray.core import Fault, NotFound, Refused, iso_time, made_at
+from baray.access import (
+    ACTIONS,
+    PUBLIC_ACTOR,
+    ROLES,
+    Site,
+    actor_named,
+    join,
+    load_actor,
+    may_read,
+    may_stand_for,
+    parse_label,
+)
+from baray.core import Fault, NotFound, Ref, Refused, iso_time, made_at
 from baray.store import Tx
 from baray.web.api.runs import visible
 from baray.web.api.shapes import AskBody, ServiceBody
@@ -78,8 +89,8 @@ def put_service(request: Request, who: Who, body: ServiceBody, response: Respons
 @router.get("/services")
 def get_services(request: Request, who: Who) -> dict[str, Any]:
     """The Services of a project that the caller may know of."""
-    found = site_of(request).store.read(lambda tx: serve.list_services(tx, who.project_id))
-    return {"items": [service_json(request, one, who) for one in found if _may_know(who, one)], "next": None}
+    found = site_of(request).store.read(lambda tx: known_services(tx, who))
+    return {"items": [service_json(request, one, who) for one in found], "next": None}
 
 
 @router.get("/services/{name}")
@@ -159,10 +170,15 @@ def get_usage(
     house_of(request).ingest()
 
     def read(tx: Tx) -> list[dict[str, Any]]:
-        known = {one.id for one in serve.list_services(tx, who.project_id) if _may_know(who, one)}
+        known = {one.id for one in known_services(tx, who)}
         return serve.usage(tx, who.project_id, by=by, services=known)
 
     return {"items": site_of(request).store.read(read), "next": None}
+
+
+def known_services(tx: Tx, who: Caller) -> list[serve.Service]:
+    """The Services of a project that exist for the caller."""
+    return [one for one in serve.list_services(tx, who.project_id) if _may_know(who, one)]
 
 
 def find_service(tx: Tx, who: Caller, name: str) -> serve.Service:
@@ -171,6 +187,14 @@ def find_service(tx: Tx, who: Caller, name: str) -> serve.Service:
     if not _may_know(who, service):
         raise NotFound("service", name)
     return service
+
+
+def require_known(tx: Tx, who: Caller, ref: Ref) -> None:
+    """Refuse what speaks of a Service or an Answer that does not exist for the caller. Raises NotFound."""
+    if ref.kind == "service":
+        find_service(tx, who, ref.name)
+    elif ref.kind == "answer" and not _may_know_answer(tx, who, serve.get_answer(tx, ref.name)):
+        raise NotFound("answer", ref.name)
 
 
 def receipt_bytes(tx: Tx, request: Request, who: Caller, answer_id: str) -> bytes:
@@ -265,8 +289,32 @@ def _find(request: Request, who: Caller, name: str) -> serve.Service:
 
 
 def _may_know(who: Caller, service: serve.Service) -> bool:
-    """A desk is gated per Document, so its existence is known to its project; a model's to those cleared for it."""
-    return service.kind == "desk" or may_read(who.actor, service.label)
+    """Whether a Service exists for the caller: they are of its audience, or have a role that manages Services here.
+
+    A desk is gated per Document, so nothing else is asked of it; of a model also that they are cleared for it.
+    """
+    return (_of_audience(who, service) or _manages(who)) and (
+        service.kind == "desk" or may_read(who.actor, service.label)
+    )
+
+
+def _of_audience(who: Caller, service: serve.Service) -> bool:
+    open_to_project = "project" in service.audience and service.project_id in who.actor.roles
+    return open_to_project or not {"public", who.actor.name}.isdisjoint(service.audience)
+
+
+def _manages(who: Caller) -> bool:
+    """Any member may change any Service of the project, so nothing of them is hidden from members."""
+    role = who.actor.roles.get(who.project_id)
+    return role is not None and ROLES.index(role) >= ROLES.index(ACTIONS["service.change"].role)
+
+
+def _may_know_answer(tx: Tx, who: Caller, answer: dict[str, Any]) -> bool:
+    """Whether an Answer exists for the caller: they asked, or they may know of the Service that gave it."""
+    if answer["project_id"] != who.project_id:
+        return False
+    known = {one.id for one in known_services(tx, who)}
+    return answer["actor_id"] == who.actor.id or answer["service_id"] in known
 
 
 def _check_stand_in(tx: Tx, request: Request, who: Caller, name: str) -> None:
@@ -280,7 +328,7 @@ def _check_stand_in(tx: Tx, request: Request, who: Caller, name: str) -> None:
 
 def _readable_answer(tx: Tx, request: Request, who: Caller, answer_id: str) -> dict[str, Any]:
     answer = serve.get_answer(tx, answer_id)
-    if answer["project_id"] != who.project_id:
+    if not _may_know_answer(tx, who, answer):
         raise NotFound("answer", answer_id)
     allow(tx, site_of(request), who, "read", f"answer:{answer_id}", _answer_label(who, answer))
     return answer

@@ -107,6 +107,9 @@ def lineage_of(request: Request, who: Caller, ref: Ref) -> dict[str, Any]:
     if ref.kind == "answer":
         services.await_answer(request, ref.name)
 
-    readable = partial(may_read, who.actor)
-    found = site_of(request).store.read(lambda tx: catalog.lineage(tx, who.project_id, ref, readable))
+    def read(tx: Tx) -> catalog.Lineage:
+        services.require_known(tx, who, ref)
+        return catalog.lineage(tx, who.project_id, ref, partial(may_read, who.actor))
+
+    found = site_of(request).store.read(read)
     return {"nodes": list(found.nodes), "edges": list(found.edges), "chain": list(found.chain)}
