@@ -222,6 +222,36 @@ def test_other_forms_of_a_verb_are_the_same_word(tmp_path: Path) -> None:
     assert (said.outcome, said.found[0].document) == ("answered", "seal.txt")
 
 
+KHMER = [
+    row(
+        "round.html",
+        "ការបង្កើតជ្រុងមូល\n\nចតុកោណកែងមានស៊ុមតូចមួយនៅជ្រុងខាងឆ្វេង។ អូសស៊ុមនោះទៅកណ្តាល ដើម្បីឲ្យជ្រុងទៅជារាងមូល។",
+    ),
+    row("print.html", "ការបោះពុម្ពលឿន\n\nម៉ាស៊ីនបោះពុម្ពដំណើរការលឿនជាងមុន ពេលដែលរូបភាពត្រូវបានកាត់បន្ថយគុណភាព។"),
+    row("border.html", "ស៊ុមក្រឡា\n\nជ្រើសក្រឡា រួចចុចផ្ទាំងស៊ុមក្នុងប្រអប់។"),
+    row("agenda.html", "របៀបវារៈ\n\nអ្នកជំនួយការបង្កើតរបៀបវារៈសម្រាប់កិច្ចប្រជុំ។"),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "path"),
+    [
+        ("ខ្ញុំចង់ដាក់ស៊ុមជុំវិញក្រឡាខ្លះ តើត្រូវចុចអ្វីមុន?", "border.html"),
+        ("តើធ្វើយ៉ាងណាទើបខ្ញុំអាចឲ្យវាមានជ្រុងមូលបានតាមចិត្ត?", "round.html"),
+        ("តើពួកយើងគួរដាក់អ្វីខ្លះនៅក្នុងរបៀបវារៈទើបល្អ?", "agenda.html"),
+        ("ម៉ាស៊ីននេះដើរយឺតណាស់ តើមានវិធីណាខ្លះឲ្យបោះពុម្ពលឿនជាងនេះបន្តិចដែរឬទេ?", "print.html"),
+        ("ខ្ញុំចង់ធ្វើលិខិតឆ្លងដែន តើត្រូវធ្វើយ៉ាងម៉េច?", None),
+        ("តើមានវិធីណាធ្វើម្ហូបឲ្យបានឆ្ងាញ់ជាងមុនដែរឬទេ?", None),
+        ("តើបើករូបភាពក្នុង Telegram បានដោយរបៀបណា?", None),
+    ],
+)
+def test_khmer_that_says_it_in_its_own_words(tmp_path: Path, question: str, path: str | None) -> None:
+    write_index(tmp_path, KHMER)
+    said = ask(open_index(tmp_path), question)
+    assert said.outcome == ("out-of-scope" if path is None else "answered")
+    assert {citation.document for citation in said.citations} == ({path} if path else set())
+
+
 def result(answer_in: list[str] | None, outcome: str, *found: str, spoken: str = "en", ms: float = 1.0) -> Any:
     asked = {"question": "?", "language": spoken, "answer_in": answer_in}
     return asked, {"outcome": outcome, "found": [{"document": name} for name in found]}, ms

@@ -141,6 +141,40 @@ def test_questions_are_read() -> None:
     assert "papers" in [intent.name for intent in papers.intents]
 
 
+def counted(question: str) -> float:
+    return sum(term.evidence for term in read_question(question).terms)
+
+
+@pytest.mark.parametrize(
+    ("bare", "framed"),
+    [
+        ("ប្រឡងប័ណ្ណបើកបរ", "តើខ្ញុំត្រូវប្រឡងប័ណ្ណបើកបរដោយរបៀបណា?"),
+        ("អាជ្ញាប័ណ្ណភោជនីយដ្ឋាន", "ខ្ញុំចង់បានអាជ្ញាប័ណ្ណភោជនីយដ្ឋាន តើត្រូវធ្វើយ៉ាងដូចម្តេច?"),
+        ("បើកសៀវភៅបញ្ជី", "សូមប្រាប់ខ្ញុំ តើបើកសៀវភៅបញ្ជីបានឬទេ?"),
+    ],
+)
+def test_the_frame_of_a_question_counts_little(bare: str, framed: str) -> None:
+    """Trigrams of the frame, and those across its edge, stand in no paper: they say nothing about what is missing."""
+    assert counted(framed) == pytest.approx(counted(bare), rel=0.25)
+    assert counted("តើខ្ញុំត្រូវធ្វើយ៉ាងដូចម្តេច?") == 0.0
+
+
+def test_words_that_only_begin_like_a_frame_count() -> None:
+    """ទេសចរណ៍ (known) begins like the ទេ that ends a question, and វារៈ (unknown) like វា."""
+    known = {term.term: term.evidence for term in read_question("តើទេសចរណ៍បានទេ?").terms}
+    assert known["ទេស"] == known["សចរ"] > 0.0
+    unknown = {term.term: term.evidence for term in read_question("តើរបៀបវារៈធ្វើម៉េច?").terms}
+    assert unknown["វារ"] == unknown["ារៈ"] == 1.0
+
+
+def test_a_name_in_latin_letters_counts_as_a_khmer_word() -> None:
+    evidence = {term.term: term.evidence for term in read_question("តើបើកឯកសារក្នុង Telegram បានទេ?").terms}
+    assert evidence["telegram"] > 2 * max(evidence[term] for term in evidence if term != "telegram")
+    assert {term.evidence for term in read_question("Open a file in Telegram").terms if term.term == "telegram"} == {
+        1.0
+    }
+
+
 @pytest.mark.parametrize(
     ("question", "intents"),
     [

@@ -7,6 +7,7 @@ reader little, a line without any cut overflows the page.
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 
 from baray.text.khmer import clusters
 from baray.text.lexicon import WORDS
@@ -25,12 +26,37 @@ def break_lines(text: str) -> str:
     return _RUN.sub(lambda match: _ZERO_WIDTH_SPACE.join(_pieces(match[0])), text)
 
 
+def cut(units: list[str], words: Set[str], longest: int) -> list[tuple[str, bool]]:
+    """The cheapest cut of the clusters `units` into `words` of at most `longest` clusters, and the rest.
+
+    Each piece comes with whether it is such a word; what is none comes cluster by cluster.
+    """
+    costs = [0.0]
+    back: list[tuple[int, bool]] = [(0, False)]
+    for end in range(1, len(units) + 1):
+        best = (costs[end - 1] + _UNKNOWN_COST, end - 1, False)
+        word = ""
+        for start in range(end - 1, max(0, end - longest) - 1, -1):
+            word = units[start] + word
+            if word in words:
+                best = min(best, (costs[start] + _WORD_COST, start, True))
+        costs.append(best[0])
+        back.append((best[1], best[2]))
+    pieces: list[tuple[str, bool]] = []
+    end = len(units)
+    while end:
+        start, known = back[end]
+        pieces.append(("".join(units[start:end]), known))
+        end = start
+    return pieces[::-1]
+
+
 def _pieces(run: str) -> list[str]:
     """`run` cut into words and unknown pieces."""
     units = clusters(run)
     pieces: list[str] = []
     unknown: list[str] = []
-    for word, known in _cut(units):
+    for word, known in cut(units, WORDS, _LONGEST_WORD):
         if known:
             _end_unknown(unknown, pieces)
             pieces.append(word)
@@ -48,23 +74,3 @@ def _end_unknown(unknown: list[str], pieces: list[str]) -> None:
         pieces[-1] += unknown[0]  # a cluster alone is nearly always the tail of a compound
     elif unknown:
         pieces.append("".join(unknown))
-
-
-def _cut(units: list[str]) -> list[tuple[str, bool]]:
-    """The cheapest cut of `units`: (piece, whether it is a known word), by dynamic programming from the left."""
-    costs = [0.0]
-    back: list[tuple[int, bool]] = [(0, False)]
-    for end in range(1, len(units) + 1):
-        best = (costs[end - 1] + _UNKNOWN_COST, end - 1, False)
-        for start in range(max(0, end - _LONGEST_WORD), end):
-            if "".join(units[start:end]) in WORDS:
-                best = min(best, (costs[start] + _WORD_COST, start, True))
-        costs.append(best[0])
-        back.append((best[1], best[2]))
-    cut: list[tuple[str, bool]] = []
-    end = len(units)
-    while end:
-        start, known = back[end]
-        cut.append(("".join(units[start:end]), known))
-        end = start
-    return cut[::-1]

@@ -163,6 +163,11 @@ def concept_of(key: str) -> str | None:
     return _ENGLISH.get(key)
 
 
+def khmer_phrases() -> frozenset[str]:
+    """The Khmer phrases of all concepts, in search form."""
+    return frozenset(_KHMER)
+
+
 def concepts_in(run: str) -> list[tuple[str, int, int]]:
     """Concepts whose phrases stand in a run of Khmer, from left to right, the longest phrase first: (concept, start, end)."""
     return [(_KHMER[match[0]], match.start(), match.end()) for match in _PHRASE.finditer(run)]

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from baray.text.index.concepts import concepts_in
+from baray.text.index.frames import ASKING_KM, content_shares
 from baray.text.index.layout import STEP
 from baray.text.index.stem import stem
 from baray.text.index.terms import STOP_WORDS, is_khmer, search_form, terms, token_terms, tokens, trigrams
@@ -19,18 +20,9 @@ _ASKING_WEIGHT = 0.1
 _EXPANSION_WEIGHT = 0.025
 _CONCEPT_SHARE = 0.65
 _REPEATED = 0.2
+# A name in Latin letters counts as much as a Khmer word, which makes several trigrams.
+_NAME_IN_KHMER = 4.0
 
-# Phrases that questions are made of; their trigrams count as asking words wherever they stand.
-_ASKING_KM = """
-តើខ្ញុំត្រូវ តើខ្ញុំអាច តើយើងត្រូវ តើគេ តើអ្វី តើអ្វីខ្លះ តើនៅ តើមាន តើការ តើត្រូវ តើអាច តើធ្វើ តើ អ្វីខ្លះ អ្វីទៅ
-ជាអ្វី ដូចម្តេច ដូចម្ដេច យ៉ាងណា យ៉ាងដូចម្តេច ដោយរបៀបណា របៀបណា តាមរបៀបណា នៅឯណា នៅទីណា ទីណា នៅកន្លែងណា
-កន្លែងណា ប៉ុន្មាន អស់ប៉ុន្មាន ប៉ុន្មានថ្ងៃ រយៈពេលប៉ុន្មាន ថ្ងៃណា នៅពេលណា ពេលណា ម៉ោងប៉ុន្មាន អ្នកណា នរណា
-ហេតុអ្វី មូលហេតុអ្វី ឬទេ ដែរឬទេ បានទេ បានឬទេ ខ្ញុំចង់ ចង់បាន ចង់ដឹង ចង់សួរ ខ្ញុំ យើង សូមជួយ សូមប្រាប់
-ត្រូវការ ត្រូវធ្វើ ត្រូវ អាច ធ្វើដូចម្តេច ធ្វើយ៉ាងណា មានអ្វីខ្លះ ដើម្បី ចាំបាច់ គួរ ខ្លះ ទេ ណា ដែល
-យ៉ាងម៉េច ម៉េច ធ្វើម៉េច បែបណា តាមវិធីណា វិធីណា ដោយវិធីណា យ៉ាងណាខ្លះ ញឹកញាប់ប៉ុណ្ណា ប៉ុន្មានដង ប៉ុន្មាននាក់ ញឹកញាប់
-ជាញឹកញាប់ មើល ឃើញ ប្រាប់ សួរ ដឹង ធ្វើអ្វី ត្រូវធ្វើអ្វី តើខ្ញុំគួរ តើគួរ អាចបានទេ បានដែរឬទេ តើនេះ តើវា
-របស់ខ្ញុំ របស់ និង ឬ សម្រាប់ ថ្លៃ តម្លៃ អស់ ទៅណា ត្រូវទៅ ដែរ ត្រូវបង់ បង់លុយ បង់ប្រាក់
-""".split()
 _ASKING_EN = """
 cost pay much many long need require bring take give find see ask say mean use want
 age limit maximum minimum every document paper submit attach price charge
@@ -195,7 +187,9 @@ class QueryTerm:
     weight: float
     """Before the Index's own weight: 1 for content, little for words of asking."""
     content: bool
-    """Whether the documents must hold it to cover the question."""
+    """Whether it picks and ranks documents, and not only the sentence that answers."""
+    evidence: float
+    """What it counts, before the Index's own weight, where it is judged how much of the question a document covers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,46 +209,76 @@ def read_question(question: str) -> Query:
     form = search_form(question)
     intents = tuple(intent for intent in INTENTS if intent.asked.search(form))
     intents = intents or tuple(intent for intent in GENERAL_INTENTS if intent.asked.search(form))[:1]
+    spoken = language(question)
     weights: dict[str, float] = {}
+    evidence: dict[str, float] = {}
     for token in tokens(question):
-        for term, weight in _weighed(token):
+        times = _NAME_IN_KHMER if spoken == "km" and token[0].isalpha() and not is_khmer(token) else 1.0
+        for term, weight, counts in _weighed(token):
             weights[term] = weights[term] + _REPEATED * weight if term in weights else weight
-    found = [QueryTerm(term=term, weight=weight, content=term not in _ASKING_TERMS) for term, weight in weights.items()]
+            evidence[term] = max(times * counts, evidence.get(term, 0.0))
+    found = [
+        QueryTerm(term=term, weight=weight, content=term not in _ASKING_TERMS, evidence=evidence[term])
+        for term, weight in weights.items()
+    ]
     said = dict.fromkeys(term for intent in intents for word in intent.said for term in terms(word))
-    found.extend(QueryTerm(term=term, weight=_EXPANSION_WEIGHT, content=False) for term in said if term not in weights)
-    return Query(terms=tuple(found), intents=intents, language=language(question))
+    found.extend(
+        QueryTerm(term=term, weight=_EXPANSION_WEIGHT, content=False, evidence=0.0)
+        for term in said
+        if term not in weights
+    )
+    return Query(terms=tuple(found), intents=intents, language=spoken)
 
 
-def _weighed(token: str) -> list[tuple[str, float]]:
-    """The terms of one token with their weights: where words have a concept, it takes most of theirs."""
+def _weighed(token: str) -> list[tuple[str, float, float]]:
+    """The terms of one token, each with its weight and its evidence: where words have a concept, it takes most of theirs."""
     if is_khmer(token):
         return _weighed_khmer(token)
     found = [] if token in STOP_WORDS else token_terms(token)
     if not found or found[0] in _ASKING_TERMS:
-        return [(term, _ASKING_WEIGHT) for term in found[:1]]
+        return [(term, _ASKING_WEIGHT, 0.0) for term in found[:1]]
     weight = _GENERAL_WEIGHT if found[0] in _GENERAL_TERMS else 1.0
     if len(found) == 1:
-        return [(found[0], weight)]
-    return [(found[0], weight * (1 - _CONCEPT_SHARE)), (found[1], weight * _CONCEPT_SHARE)]
+        return [(found[0], weight, weight)]
+    word, concept = weight * (1 - _CONCEPT_SHARE), weight * _CONCEPT_SHARE
+    return [(found[0], word, word), (found[1], concept, concept)]
 
 
-def _weighed_khmer(run: str) -> list[tuple[str, float]]:
+def _weighed_khmer(run: str) -> list[tuple[str, float, float]]:
     grams = trigrams(run)
-    shares = [_ASKING_WEIGHT if gram in _ASKING_TERMS else 1.0 for gram in grams]
-    found: list[tuple[str, float]] = []
-    for concept, start, end in concepts_in(run):
-        inside = range(start, max(start + 1, end - 2))
+    concepts = concepts_in(run)
+    weights = [_ASKING_WEIGHT if gram in _ASKING_TERMS else 1.0 for gram in grams]
+    taken = _hand_over(weights, concepts)
+    counts = _evidence(run, grams)
+    counted = _hand_over(counts, concepts)
+    return [
+        *zip(grams, weights, counts, strict=True),
+        *((concept, weight, count) for (concept, _, _), weight, count in zip(concepts, taken, counted, strict=True)),
+    ]
+
+
+def _evidence(run: str, grams: list[str]) -> list[float]:
+    """What each trigram counts: as its least code point, as one that crosses into a frame stands in no paper anyway."""
+    shares = content_shares(run)
+    return [
+        0.0 if gram in _ASKING_TERMS else min(shares[place : place + len(gram)]) for place, gram in enumerate(grams)
+    ]
+
+
+def _hand_over(shares: list[float], concepts: list[tuple[str, int, int]]) -> list[float]:
+    """What each concept takes from the trigrams of its words: it is taken from `shares`."""
+    found: list[float] = []
+    for _, start, end in concepts:
         taken = 0.0
-        for place in inside:
-            if place < len(shares):
-                taken += _CONCEPT_SHARE * shares[place]
-                shares[place] *= 1 - _CONCEPT_SHARE
-        found.append((concept, taken))
-    return [*zip(grams, shares, strict=True), *found]
+        for place in range(start, min(len(shares), max(start + 1, end - 2))):
+            taken += _CONCEPT_SHARE * shares[place]
+            shares[place] *= 1 - _CONCEPT_SHARE
+        found.append(taken)
+    return found
 
 
 def _asking_terms() -> frozenset[str]:
-    khmer = {term for phrase in _ASKING_KM for run in tokens(phrase) for term in trigrams(run)}
+    khmer = {term for phrase in ASKING_KM for run in tokens(phrase) for term in trigrams(run)}
     return frozenset(khmer | {stem(word) for word in _ASKING_EN})
 
 

@@ -58,7 +58,8 @@ class Hit:
     score: float
     """Greater is better; comparable within one question only."""
     coverage: float
-    """Share, by weight, of the question's content terms in the best passage, its heading and the title; 0..1."""
+    """Share, by evidence, of the question in the best passage, its heading and the title; 0..1, comparable between
+    questions and between Indexes."""
     document_coverage: float
     """The same share in the whole document."""
     strength: float
@@ -82,6 +83,7 @@ class _Weighted:
     term: str
     weight: float
     content: bool
+    evidence: float
     common: bool
     body: tuple[tuple[int, int], ...]
     head: tuple[tuple[int, int], ...]
@@ -138,6 +140,7 @@ class _View:
     number: int
     weighted: list[_Weighted]
     total: float
+    evidence: float
     scores: list[float]
     head_scores: list[float]
 
@@ -162,7 +165,17 @@ def _weigh(terms: tuple[QueryTerm, ...], segments: list[Segment], num_spans: int
         count = sum(end - start for start, end in body)
         rarity = _rarity(count or _UNSEEN, max(num_spans, _LEAST_SPANS))
         common = count > _COMMON_SHARE * num_spans
-        weighted.append(_Weighted(query_term.term, query_term.weight * rarity, query_term.content, common, body, head))
+        weighted.append(
+            _Weighted(
+                query_term.term,
+                query_term.weight * rarity,
+                query_term.content,
+                query_term.evidence * rarity,
+                common,
+                body,
+                head,
+            )
+        )
     weighted.sort(key=lambda term: -term.weight)
     return weighted
 
@@ -180,7 +193,8 @@ def _rank_segment(segment: Segment, number: int, weighted: list[_Weighted]) -> l
             _add(scores, segment.body, term.body[number], term.weight * IMPACT_UNIT)
         _add(head_scores, segment.head, term.head[number], term.weight * IMPACT_UNIT)
     total = sum(term.weight for term in weighted if term.content) or 1.0
-    view = _View(segment, number, weighted, total, scores, head_scores)
+    evidence = sum(term.evidence for term in weighted) or 1.0
+    view = _View(segment, number, weighted, total, evidence, scores, head_scores)
     return [_ranked(view, document, spans) for document, spans in _best_spans(view).items()]
 
 
@@ -211,33 +225,47 @@ def _best_spans(view: _View) -> dict[int, list[int]]:
 
 
 def _ranked(view: _View, document: int, spans: list[int]) -> _Ranked:
-    in_span, in_document, about = _covered(view, document, spans[0])
+    covered = _covered(view, document, spans[0])
     second = view.scores[spans[1]] if len(spans) > 1 else 0.0
     inside = (
-        view.scores[spans[0]] + _SECOND_SPAN_WEIGHT * second + _DOCUMENT_WEIGHT * about + _COVERAGE_WEIGHT * in_span
+        view.scores[spans[0]]
+        + _SECOND_SPAN_WEIGHT * second
+        + _DOCUMENT_WEIGHT * covered.about
+        + _COVERAGE_WEIGHT * covered.weight
     )
     return _Ranked(
         document=document,
         score=inside + min(_HEAD_WEIGHT * view.head_scores[document], _HEAD_AT_MOST * inside),
         strength=inside / view.total,
-        coverage=min(1.0, in_span / view.total),
-        document_coverage=min(1.0, in_document / view.total),
+        coverage=min(1.0, covered.in_span / view.evidence),
+        document_coverage=min(1.0, covered.in_document / view.evidence),
         spans=tuple(spans),
     )
 
 
-def _covered(view: _View, document: int, span: int) -> tuple[float, float, float]:
-    """Weight of the content terms in the passage `span` or the title, in the whole document, and BM25 over the document.
+@dataclass(slots=True)
+class _Covered:
+    """What of the question a document holds."""
 
-    For the last, a term counts once per passage that holds it: a long document about many things loses to a short one
-    about this.
-    """
+    weight: float = 0.0
+    """Weight of the content terms in the passage or the title."""
+    about: float = 0.0
+    """BM25 over the document, where a term counts once per passage that holds it: a long document about many things
+    loses to a short one about this."""
+    in_span: float = 0.0
+    """Evidence in the passage or the title."""
+    in_document: float = 0.0
+    """Evidence in the whole document."""
+
+
+def _covered(view: _View, document: int, span: int) -> _Covered:
+    """What of the question stands in the passage `span` of `document`, in its title, and in the whole of it."""
     segment, number = view.segment, view.number
     first, behind = segment.span_first[document], segment.span_first[document + 1]
     mean = segment.num_spans / segment.num_documents
     length = _DOCUMENT_K * (1 - _DOCUMENT_B + _DOCUMENT_B * (behind - first) / mean)
     ids = segment.body.ids
-    in_span = in_document = about = 0.0
+    covered = _Covered()
     for term in view.weighted:
         if not term.content:
             continue
@@ -246,11 +274,12 @@ def _covered(view: _View, document: int, span: int) -> tuple[float, float, float
         count = bisect_left(ids, behind, at, end) - at
         in_head = _holds(segment.head.ids, term.head[number], document)
         if count or in_head:
-            in_document += term.weight
-            about += term.weight * count / (count + length)
+            covered.in_document += term.evidence
+            covered.about += term.weight * count / (count + length)
         if in_head or _holds(ids, (at, at + count), span):
-            in_span += term.weight
-    return in_span, in_document, about
+            covered.in_span += term.evidence
+            covered.weight += term.weight
+    return covered
 
 
 def _holds(ids: Sequence[int], postings: tuple[int, int], number: int) -> bool:
