@@ -195,7 +195,7 @@ def test_receipts_become_answers_once(house):
     assert [row["id"] for row in rows] == [line.receipt.id for line in reversed(lines)]
     assert [serve.receipt_of(row).digest() for row in rows] == [row["receipt_digest"] for row in rows]
     assert house.site.store.read(lambda tx: serve.usage(tx, house.project)) == [
-        {"service": lines[0].receipt.service_id, "requests": 3, "ms": 4.5}
+        {"service": lines[0].receipt.service_id, "requests": 3, "tokens_in": 0, "tokens_out": 0, "ms": 4.5}
     ]
 
 

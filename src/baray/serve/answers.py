@@ -98,9 +98,10 @@ def count_answers(tx: Tx, service_id: str) -> dict[str, int]:
 def usage(
     tx: Tx, project_id: str, *, by: str = "service", services: Collection[str] | None = None
 ) -> list[dict[str, Any]]:
-    """Requests and milliseconds of a project by `service`, `key` or `project`, of all its Services or of `services`."""
+    """Requests, tokens and milliseconds of a project by `service`, `key` or `project`, of all its Services or of `services`."""
     return [
-        {by: row.key, "requests": row.requests, "ms": round(row.ms, 3)}
+        {by: row.key, "requests": row.requests, "tokens_in": row.tokens_in, "tokens_out": row.tokens_out}
+        | {"ms": round(row.ms, 3)}
         for row in records.usage_by(tx, project_id, _USAGE_COLUMNS[by], services)
     ]
 
@@ -206,16 +207,20 @@ def _write_answers(tx: Tx, site: Site, new: list[tuple[Receipt, str]]) -> None:
         for (receipt, _), digest in zip(new, digests, strict=True)
     ]
     records.add_answers(tx, rows)
-    counts: Counter[tuple[str, str, str, str]] = Counter()
-    times: defaultdict[tuple[str, str, str, str], float] = defaultdict(float)
-    for receipt, key_id in new:
-        key = (iso_date(receipt.created), receipt.project_id, receipt.service_id, key_id)
-        counts[key] += 1
-        times[key] += receipt.ms
-    records.add_usage(tx, [(*key, number, times[key]) for key, number in sorted(counts.items())])
+    _write_usage(tx, new)
     facts = {"count": len(new), "root": receipts_root(digests)}
     site.ledger.append(tx, "answers.batch", actor="router", subject="answers", facts=facts)
     _write_reads(tx, site, [receipt for receipt, _ in new])
+
+
+def _write_usage(tx: Tx, new: list[tuple[Receipt, str]]) -> None:
+    sums: defaultdict[tuple[str, str, str, str], list[float]] = defaultdict(lambda: [0, 0, 0, 0.0])
+    for receipt, key_id in new:
+        row = sums[(iso_date(receipt.created), receipt.project_id, receipt.service_id, key_id)]
+        for at, number in enumerate((1, *receipt.tokens, receipt.ms)):
+            row[at] += number
+    rows = [(*key, int(row[0]), int(row[1]), int(row[2]), row[3]) for key, row in sorted(sums.items())]
+    records.add_usage(tx, rows)
 
 
 def _write_reads(tx: Tx, site: Site, receipts: list[Receipt]) -> None:

@@ -14,6 +14,8 @@ from typing import Any
 from baray.core import canonical_json, digest_bytes
 
 VERSION = 1
+COMPLETIONS = frozenset({"completed", "cut", "failed"})
+"""Outcomes of requests that went to a Replica."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +35,7 @@ class Receipt:
     created: float
     """Seconds since 1970."""
     outcome: str
-    """`answered`, `expired`, `out-of-scope`, or `classified`."""
+    """`answered`, `expired`, `out-of-scope`; `classified`; `completed`, `cut` (the caller left), `failed`."""
     question: str
     """Redacted; empty for a classification: letters are never kept."""
     language: str
@@ -41,11 +43,19 @@ class Receipt:
     label: str
     """Join of the labels of the spans in the Answer."""
     answer: str
-    """The Answer's text; of a classification the classes."""
+    """The Answer's text; of a classification the classes; of a completion its counts and digests, as canonical JSON."""
     citations: tuple[dict[str, Any], ...]
     """`{"document", "span": [start, end]}` in rank order."""
     ms: float
     """Milliseconds from the request's last byte to the Answer."""
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """Tokens of the prompt and of the completion; zero for Answers that no model made."""
+        if self.outcome not in COMPLETIONS:
+            return 0, 0
+        said = json.loads(self.answer)
+        return int(said["prompt_tokens"]), int(said["completion_tokens"])
 
     def canonical(self) -> bytes:
         """The bytes whose digest is kept."""

@@ -97,8 +97,9 @@ ANSWER_COLUMNS = (
 _ADD_ANSWER = f"INSERT INTO answer ({', '.join(ANSWER_COLUMNS)}) VALUES ({', '.join('?' * len(ANSWER_COLUMNS))})"  # noqa: S608 - constants
 _ADD_USAGE = (
     "INSERT INTO usage (day, project_id, service_id, key_id, requests, tokens_in, tokens_out, ms) "
-    "VALUES (?, ?, ?, ?, ?, 0, 0, ?) ON CONFLICT (day, project_id, service_id, key_id) "
-    "DO UPDATE SET requests = requests + excluded.requests, ms = ms + excluded.ms"
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (day, project_id, service_id, key_id) "
+    "DO UPDATE SET requests = requests + excluded.requests, tokens_in = tokens_in + excluded.tokens_in, "
+    "tokens_out = tokens_out + excluded.tokens_out, ms = ms + excluded.ms"
 )
 
 
@@ -108,8 +109,8 @@ def add_answers(tx: Tx, rows: list[dict[str, Any]]) -> None:
         tx.hot(_ADD_ANSWER, [tuple(row[column] for column in ANSWER_COLUMNS) for row in rows])
 
 
-def add_usage(tx: Tx, rows: list[tuple[str, str, str, str, int, float]]) -> None:
-    """Add (day, project, service, key, requests, ms) to the counts of the day."""
+def add_usage(tx: Tx, rows: list[tuple[str, str, str, str, int, int, int, float]]) -> None:
+    """Add (day, project, service, key, requests, tokens in, tokens out, ms) to the counts of the day."""
     if rows:
         tx.hot(_ADD_USAGE, rows)
 
@@ -151,10 +152,13 @@ def count_answers(tx: Tx, service_id: str) -> dict[str, int]:
 
 
 def usage_by(tx: Tx, project_id: str, column: str, services: Collection[str] | None) -> list[Row[Any]]:
-    """(key, requests, ms) of a project by `service_id`, `key_id` or `project_id`, of all its `services` or of some."""
+    """(key, requests, tokens_in, tokens_out, ms) by `service_id`, `key_id` or `project_id`, of a project or of some `services`."""
     own = usage.c[column]
     statement = (
-        select(own.label("key"), func.sum(usage.c.requests).label("requests"), func.sum(usage.c.ms).label("ms"))
+        select(
+            own.label("key"),
+            *(func.sum(usage.c[name]).label(name) for name in ("requests", "tokens_in", "tokens_out", "ms")),
+        )
         .where(usage.c.project_id == project_id)
         .group_by(own)
         .order_by(own)

@@ -7,10 +7,12 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from baray.core import BarayError, Fault, NotFound, Refused
 from baray.serve.router.asker import Asker, find_route, identify, may_ask, sees_everything
+from baray.serve.router.completions import Completions
 from baray.serve.router.engines import House, admit, ask_desk, classify, question_object
 from baray.serve.router.follower import Follower
 from baray.serve.router.messages import (
@@ -18,12 +20,15 @@ from baray.serve.router.messages import (
     Request,
     Response,
     Send,
+    StreamedResponse,
+    as_name,
     json_response,
     openai_error,
     problem,
     read_json,
     read_request,
     send_response,
+    send_stream,
     text_member,
 )
 from baray.serve.router.pages import PAGE_LANGUAGES, render_desk, render_trouble
@@ -45,17 +50,18 @@ class _Place:
 
     method: str
     """Empty: any."""
-    handler: Callable[[Request, str], Awaitable[Response]]
+    handler: Callable[[Request, str], Awaitable[Response | StreamedResponse]]
     trouble: Callable[[BarayError], Response]
 
 
 class Application:
     """The router as an ASGI application."""
 
-    def __init__(self, *, house: House, follower: Follower) -> None:
+    def __init__(self, *, house: House, follower: Follower, home: Path) -> None:
         """Answer with `house` from what `follower` has loaded."""
         self._house = house
         self._follower = follower
+        self._replicas = Completions(house=house, follower=follower, home=home)
         self._pool = ThreadPoolExecutor(max_workers=ENGINE_THREADS, thread_name_prefix="engine")
         self._waiting = 0
         self._places = {
@@ -64,6 +70,10 @@ class Application:
             "/v1/models": _Place(method="GET", handler=self._models, trouble=openai_error),
             "/v1/classify": _Place(method="POST", handler=self._classify, trouble=problem),
             "/v1/answers": _Place(method="POST", handler=self._answers, trouble=problem),
+            **{
+                path: _Place(method="POST", handler=self._complete, trouble=openai_error)
+                for path in ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
+            },
         }
         self._folders = {
             "/v1/models/": _Place(method="GET", handler=self._model, trouble=openai_error),
@@ -76,7 +86,10 @@ class Application:
             await self._live(receive, send)
         elif scope["type"] == "http":
             response = await self._respond(scope, receive)
-            await send_response(send, response, with_body=scope["method"] != "HEAD")
+            if isinstance(response, StreamedResponse):
+                await send_stream(send, response)
+            else:
+                await send_response(send, response, with_body=scope["method"] != "HEAD")
 
     async def _live(self, receive: Receive, send: Send) -> None:
         """Follow the snapshot from start to stop; on stop hand over the spool."""
@@ -87,12 +100,13 @@ class Application:
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await self._follower.stop()
+                await self._replicas.close()
                 self._pool.shutdown()
                 self._house.spool.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
-    async def _respond(self, scope: MutableMapping[str, Any], receive: Receive) -> Response:
+    async def _respond(self, scope: MutableMapping[str, Any], receive: Receive) -> Response | StreamedResponse:
         trouble: Callable[[BarayError], Response] = problem
         try:
             request = read_request(scope, receive)
@@ -117,7 +131,11 @@ class Application:
             if path.startswith(folder) and len(path) > len(folder):
                 return found, path.removeprefix(folder).rstrip("/")
         if path.startswith("/v1/"):
-            missing = NotFound("route", path, fix="This router has /v1/models, /v1/classify and /v1/answers.")
+            missing = NotFound(
+                "route",
+                path,
+                fix="This router has /v1/models, chat/completions, completions, embeddings, classify and answers.",
+            )
             return _Place(method="", handler=_raising(missing), trouble=openai_error), ""
         raise NotFound("page", path, fix="A desk's page is /desk/NAME.")
 
@@ -153,15 +171,19 @@ class Application:
         body = await read_json(request)
         name = text_member(body, "model", most=200)
         texts = _texts(body)
-        route, asker = admit(snapshot, asker, name, "model", as_name=_as_name(body), house=self._house)
+        route, asker = admit(snapshot, asker, name, "model", as_name=as_name(body), house=self._house)
         return json_response(await self._in_pool(lambda: classify(route, asker, texts, house=self._house)))
+
+    async def _complete(self, request: Request, _rest: str) -> Response | StreamedResponse:
+        snapshot, asker = await self._identify(request)
+        return await self._replicas.answer(snapshot, asker, request, request.path)
 
     async def _answers(self, request: Request, _rest: str) -> Response:
         snapshot, asker = await self._identify(request)
         body = await read_json(request)
         name = text_member(body, "model", most=200)
         question = text_member(body, "question", most=MAX_QUESTION)
-        route, asker = admit(snapshot, asker, name, "desk", as_name=_as_name(body), house=self._house)
+        route, asker = admit(snapshot, asker, name, "desk", as_name=as_name(body), house=self._house)
         asked_in = _language(body.get("language"))
         given = await self._in_pool(lambda: ask_desk(route, asker, question, asked_in, house=self._house))
         return json_response(question_object(given))
@@ -225,10 +247,6 @@ def _texts(body: dict[str, Any]) -> list[str]:
     if sum(map(len, checked)) > MAX_TOTAL:
         raise Refused("bad_request", f"'input' has more than {MAX_TOTAL} characters in all.", fix="Send fewer at once.")
     return checked
-
-
-def _as_name(body: dict[str, Any]) -> str | None:
-    return text_member(body, "as", most=63) if body.get("as") is not None else None
 
 
 def _language(value: object) -> str | None:

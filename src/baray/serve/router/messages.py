@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl
@@ -26,7 +27,7 @@ _SAFE_HEADERS = (
 )
 _TITLES = {
     400: "Bad request", 401: "Who are you?", 403: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow",
-    413: "Too large", 500: "Our fault", 503: "Not now", 507: "Disk full",
+    413: "Too large", 499: "Gone", 500: "Our fault", 502: "Bad gateway", 503: "Not now", 504: "Too slow", 507: "Disk full",
 }  # fmt: skip
 
 
@@ -55,6 +56,20 @@ class Response:
     status: int = 200
     """RFC 9110."""
     content_type: str = "application/json"
+    """With its charset where it has one."""
+    headers: tuple[tuple[str, str], ...] = field(default=())
+    """Beside the safe headers, which every response has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamedResponse:
+    """One HTTP response that is sent as it is made."""
+
+    chunks: AsyncGenerator[bytes, None]
+    """Its body; closed when the response ends, however that is."""
+    status: int = 200
+    """RFC 9110."""
+    content_type: str = "text/event-stream"
     """With its charset where it has one."""
     headers: tuple[tuple[str, str], ...] = field(default=())
     """Beside the safe headers, which every response has."""
@@ -109,6 +124,11 @@ def text_member(value: dict[str, Any], name: str, *, most: int) -> str:
     return text
 
 
+def as_name(body: dict[str, Any]) -> str | None:
+    """As whom a request is to be answered: its member `as`. Raises Refused `bad_request`."""
+    return text_member(body, "as", most=63) if body.get("as") is not None else None
+
+
 def json_response(value: object, *, status: int = 200) -> Response:
     """A response with a JSON body, Khmer as it is."""
     return Response(body=json.dumps(value, ensure_ascii=False).encode(), status=status)
@@ -150,6 +170,17 @@ async def send_response(send: Send, response: Response, *, with_body: bool) -> N
     encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": "http.response.start", "status": response.status, "headers": encoded})
     await send({"type": "http.response.body", "body": response.body if with_body else b""})
+
+
+async def send_stream(send: Send, response: StreamedResponse) -> None:
+    """Send `response` piece by piece; `send` waits while the caller does not take, and so does what makes it."""
+    headers = [("content-type", response.content_type), *_SAFE_HEADERS, *response.headers]
+    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    async with aclosing(response.chunks) as chunks:
+        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
 
 
 async def _read_body(request: Request) -> bytes:

@@ -64,7 +64,7 @@ def make_app(config: RouterConfig) -> Application:
         ids=ids,
         utc_offset_seconds=config.utc_offset_minutes * 60.0,
     )
-    return Application(house=house, follower=Follower(home / "run" / "routes.json"))
+    return Application(house=house, follower=Follower(home / "run" / "routes.json"), home=home)
 
 
 def main(config: RouterConfig) -> None:

@@ -16,10 +16,11 @@ from typing import Any
 from baray.access import PUBLIC_ACTOR, Actor, Label, narrowed, parse_label
 from baray.core import BarayError, Fault
 from baray.serve.linear import LinearModel, load_linear
+from baray.serve.router.upstreams import Replica, Replicas
 from baray.text import Index, open_index
 
 VERSION = 1
-Engine = Index | LinearModel
+Engine = Index | LinearModel | Replicas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,6 +165,13 @@ def _routes(rows: list[dict[str, Any]], before: Snapshot | None) -> tuple[tuple[
 
 
 def _engine(row: dict[str, Any], known: Route | None) -> Engine:
+    outside = row.get("engine")
+    if outside is not None and outside["kind"] == "replica":
+        return Replicas(
+            engine=outside["name"],
+            context_tokens=outside["limits"]["context"],
+            ready=tuple(Replica(id=one["replica"], socket=one["socket"]) for one in outside["upstreams"]),
+        )
     if known is not None and known.files == row["files"] and known.kind == row["kind"]:
         return known.engine
     opener = _OPENERS.get(row["kind"])

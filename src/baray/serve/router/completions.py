@@ -1,0 +1,262 @@
+"""Completions, chats and embeddings of model Services: admitted, sent to a Replica, counted, and kept as a receipt.
+
+The receipt is kept before the last byte goes out. What was asked and said is not kept: only counts and digests, salted
+with the Answer's id, so that who holds the texts can prove them and nobody else can guess them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import AsyncGenerator, Awaitable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+
+from baray.core import BarayError, Fault, Refused, canonical_json
+from baray.serve.receipts import Line, Receipt
+from baray.serve.router.asker import Asker, find_route
+from baray.serve.router.engines import House, admit
+from baray.serve.router.follower import Follower
+from baray.serve.router.messages import (
+    Request,
+    Response,
+    StreamedResponse,
+    as_name,
+    openai_error,
+    read_json,
+    text_member,
+)
+from baray.serve.router.snapshot import Route, Snapshot
+from baray.serve.router.tally import Tally
+from baray.serve.router.upstreams import Pool, Replicas
+
+WAKE_SECONDS = 30.0
+WAKE_POLL_SECONDS = 0.05
+MAX_ANSWER_BYTES = 32 << 20
+T = TypeVar("T")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Asked:
+    """One request on its way."""
+
+    route: Route
+    """Which Service."""
+    asker: Asker
+    """Who asks."""
+    id: str
+    """The Answer's, `a_...`."""
+    started: float
+    """Monotonic seconds."""
+    request_digest: str
+    """Salted digest of the body as it came."""
+    tally: Tally
+    """What was counted."""
+    kept: bool = field(default=False)
+    """Whether the receipt is in the spool."""
+    streams: bool = field(default=False)
+    """Whether the answer has begun to stream: then the stream closes what was opened."""
+
+
+class Completions:
+    """Handles the routes whose answers come from Replicas."""
+
+    def __init__(self, *, house: House, follower: Follower, home: Path) -> None:
+        """Ask Replicas of what `follower` has loaded; wishes to wake one go to `home/run/wanted`."""
+        self._house = house
+        self._follower = follower
+        self._wanted = home / "run" / "wanted"
+        self._pool = Pool()
+
+    async def close(self) -> None:
+        """Close the connections to Replicas."""
+        await self._pool.close()
+
+    async def answer(
+        self, snapshot: Snapshot, asker: Asker, request: Request, path: str
+    ) -> Response | StreamedResponse:
+        """One request to `/v1/completions`, `/v1/chat/completions` or `/v1/embeddings`."""
+        body = await read_json(request)
+        name = text_member(body, "model", most=200)
+        route, asker = admit(snapshot, asker, name, "model", as_name=as_name(body), house=self._house)
+        if not isinstance(route.engine, Replicas):
+            raise Refused("wrong_kind", f"'{name}' is a classifier.", fix="Ask it at POST /v1/classify.")
+        streams = body.get("stream") is True and path != "/v1/embeddings"
+        asked = self._begin(route, asker, body)
+        data = _for_replica(body, streams=streams)
+        stack = AsyncExitStack()
+        try:
+            replicas = await _unless_gone(request, self._ready(route))
+            await self._pool.keep(_sockets(self._follower.current))
+            opening = stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
+            response = await _unless_gone(request, opening)
+            if streams and response.status == 200:
+                asked.streams = True
+                return self._stream(asked, response, stack, request)
+            return await self._whole(asked, response, request)
+        except BarayError as error:
+            if not asked.kept:
+                self._keep(asked, "cut" if error.code == "disconnected" else "failed")
+            raise
+        finally:
+            if not asked.streams:
+                await stack.aclose()
+
+    def _begin(self, route: Route, asker: Asker, body: dict[str, Any]) -> _Asked:
+        answer_id = self._house.ids.new("a")
+        options = body.get("stream_options")
+        shows_usage = isinstance(options, dict) and options.get("include_usage") is True
+        salted = hashlib.sha256(answer_id.encode() + b"\n" + canonical_json(body)).hexdigest()
+        return _Asked(
+            route=route,
+            asker=asker,
+            id=answer_id,
+            started=self._house.clock.monotonic(),
+            request_digest=f"sha256:{salted}",
+            tally=Tally(salt=answer_id, shows_usage=shows_usage),
+        )
+
+    async def _ready(self, route: Route) -> Replicas:
+        """Replicas that are ready, woken if there is none. Raises Fault `asleep` (503)."""
+        replicas = route.engine
+        if isinstance(replicas, Replicas) and replicas.ready:
+            return replicas
+        self._wanted.mkdir(parents=True, exist_ok=True)
+        (self._wanted / route.service_id).touch()
+        end = self._house.clock.monotonic() + WAKE_SECONDS
+        while self._house.clock.monotonic() < end:
+            await asyncio.sleep(WAKE_POLL_SECONDS)
+            snapshot = await self._follower.newest()
+            found = find_route(snapshot, f"{route.project}/{route.name}", "model") if snapshot else None
+            if found is not None and isinstance(found.engine, Replicas) and found.engine.ready:
+                return found.engine
+        raise Fault("asleep", f"{route.name} is starting.", fix="Ask again in half a minute.", status=503)
+
+    async def _whole(self, asked: _Asked, response: aiohttp.ClientResponse, request: Request) -> Response:
+        try:
+            body = await _unless_gone(request, response.content.read(MAX_ANSWER_BYTES))
+            while not response.content.at_eof():
+                body += await _unless_gone(request, response.content.read(MAX_ANSWER_BYTES))
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._keep(asked, "failed")
+            raise Fault(
+                "replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502
+            ) from error
+        except Refused:
+            self._keep(asked, "cut")
+            raise
+        asked.tally.whole(body)
+        self._keep(asked, "completed" if response.status == 200 else "failed")
+        headers = [("x-baray-answer", f"answer:{asked.id}")]
+        if "Retry-After" in response.headers:
+            headers.append(("retry-after", response.headers["Retry-After"]))
+        kind = response.headers.get("Content-Type", "application/json")
+        return Response(body=body, status=response.status, content_type=kind, headers=tuple(headers))
+
+    def _stream(
+        self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
+    ) -> StreamedResponse:
+        return StreamedResponse(
+            chunks=self._chunks(asked, response, stack, request),
+            content_type="text/event-stream; charset=utf-8",
+            headers=(("x-baray-answer", f"answer:{asked.id}"), ("x-accel-buffering", "no")),
+        )
+
+    async def _chunks(
+        self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
+    ) -> AsyncGenerator[bytes, None]:
+        """The caller's part of the stream. Backpressure: nothing is read while the caller does not take."""
+        gone = asyncio.ensure_future(_until_gone(request))
+        # Closing the connection ends the read below: the Replica sees it and stops within a step.
+        gone.add_done_callback(lambda _: response.close())
+        tally = asked.tally
+        try:
+            async for chunk in response.content.iter_any():
+                out = tally.feed(chunk)
+                if out:
+                    yield out
+            if not tally.ended and not gone.done():
+                raise aiohttp.ClientPayloadError
+            self._keep(asked, "cut" if gone.done() else "completed")
+            if not gone.done():
+                yield tally.last()
+        except (aiohttp.ClientError, TimeoutError):
+            self._keep(asked, "cut" if gone.done() else "failed")
+            if not gone.done():
+                lost = Fault("replica_lost", "The replica ended in the middle.", fix="Ask again.", status=502)
+                yield b"data: " + openai_error(lost).body + b"\n\n"
+        except BarayError as error:
+            # The receipt could not be kept: the stream does not end as if all were well.
+            yield b"data: " + openai_error(error).body + b"\n\n"
+        finally:
+            gone.cancel()
+            if not asked.kept:
+                self._keep(asked, "cut")
+            await stack.aclose()
+
+    def _keep(self, asked: _Asked, outcome: str) -> None:
+        """Write the receipt. Raises Fault `receipt_not_kept`."""
+        asked.kept = True
+        tally, route = asked.tally, asked.route
+        said = {
+            "completion_tokens": tally.completion_tokens,
+            "finish": tally.finish,
+            "prompt_tokens": tally.prompt_tokens,
+            "request": asked.request_digest,
+            "response": tally.digest,
+        }
+        receipt = Receipt(
+            id=asked.id,
+            service_id=route.service_id,
+            revision_id=route.revision_id,
+            project_id=route.project_id,
+            actor_id=asked.asker.caller.id,
+            created=self._house.clock.now(),
+            outcome=outcome,
+            question="",
+            language="other",
+            label=str(route.label),
+            answer=canonical_json(said).decode(),
+            citations=(),
+            ms=round((self._house.clock.monotonic() - asked.started) * 1000, 3),
+        )
+        self._house.spool.append(Line(key_id=asked.asker.key_id, receipt=receipt))
+
+
+def _for_replica(body: dict[str, Any], *, streams: bool) -> bytes:
+    body = {name: value for name, value in body.items() if name != "as"}
+    if streams:
+        given = body.get("stream_options")
+        body = body | {"stream_options": (given if isinstance(given, dict) else {}) | {"include_usage": True}}
+    return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _sockets(snapshot: Snapshot | None) -> set[str]:
+    engines = [route.engine for route in snapshot.routes] if snapshot else []
+    return {replica.socket for engine in engines if isinstance(engine, Replicas) for replica in engine.ready}
+
+
+async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
+    """The result of `work`, which is cancelled when the caller hangs up. Raises Refused `disconnected`."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_until_gone(request))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        raise Refused("disconnected", "The connection ended before the answer.", fix="Ask again.", status=499)
+    finally:
+        for one in (task, gone):
+            if not one.done():
+                one.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _until_gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,111 @@
+"""Counting what a Replica says while it passes: tokens from its own `usage`, and a digest of what went to the caller.
+
+The router asks every Replica for usage at the end of a stream; a caller who did not ask for it does not see that event.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+DONE = b"data: [DONE]"
+_TELLS = re.compile(rb'"(?:usage|finish_reason)"\s*:\s*[^n\s]')
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What was counted of one response so far."""
+
+    salt: str
+    """The Answer's id: without it the digest tells nothing about short texts."""
+    shows_usage: bool
+    """Whether the caller asked for the event with the usage."""
+    prompt_tokens: int = 0
+    """As the Replica says."""
+    completion_tokens: int = 0
+    """As the Replica says; of a stream that was cut the events that went to the caller."""
+    finish: str = ""
+    """Why it ended: `stop`, `length`; empty while it goes on."""
+    ended: bool = False
+    """The stream's last event has come."""
+    _rest: bytes = b""
+    _digest: Any = field(default=None)
+
+    def __post_init__(self) -> None:
+        """Start the digest with the salt."""
+        self._digest = hashlib.sha256(self.salt.encode() + b"\n")
+
+    @property
+    def digest(self) -> str:
+        """`sha256:...` over the salt, a line feed and the body as it went to the caller."""
+        return f"sha256:{self._digest.hexdigest()}"
+
+    def whole(self, body: bytes) -> None:
+        """Count a response that is not streamed."""
+        self._digest.update(body)
+        try:
+            value = json.loads(body)
+        except ValueError:
+            return
+        if isinstance(value, dict):
+            self._take_usage(value.get("usage"))
+            self._take_finish(value)
+            self.ended = True
+
+    def feed(self, chunk: bytes) -> bytes:
+        """Count a piece of a stream; returns what of it goes to the caller now. The last event is held back: see `last`."""
+        data = self._rest + chunk
+        events = data.split(b"\n\n")
+        self._rest = events.pop()
+        kept = [event for event in events if self._passes(event)]
+        out = b"\n\n".join(kept) + b"\n\n" if kept else b""
+        self._digest.update(out)
+        return out
+
+    def last(self) -> bytes:
+        """The event that ends a stream: sent after the receipt is kept."""
+        out = DONE + b"\n\n"
+        self._digest.update(out)
+        return out
+
+    def _passes(self, event: bytes) -> bool:
+        if event == DONE:
+            self.ended = True
+            return False
+        # Most events are one token of text: only those that hold a usage or an end are parsed.
+        if _TELLS.search(event):
+            return self._read(event)
+        self.completion_tokens += 1
+        return True
+
+    def _read(self, event: bytes) -> bool:
+        try:
+            value = json.loads(event.removeprefix(b"data:"))
+        except ValueError:
+            return True
+        if not isinstance(value, dict):
+            return True
+        usage = value.get("usage")
+        self._take_usage(usage)
+        self._take_finish(value)
+        if isinstance(usage, dict):
+            return self.shows_usage or bool(value.get("choices"))
+        self.completion_tokens += 1
+        return True
+
+    def _take_usage(self, usage: object) -> None:
+        if isinstance(usage, dict):
+            self.prompt_tokens = _count(usage.get("prompt_tokens"), self.prompt_tokens)
+            self.completion_tokens = _count(usage.get("completion_tokens"), self.completion_tokens)
+
+    def _take_finish(self, value: dict[str, Any]) -> None:
+        choices = value.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            self.finish = str(choices[0].get("finish_reason") or self.finish)
+
+
+def _count(value: object, before: int) -> int:
+    return value if isinstance(value, int) and value >= 0 else before
