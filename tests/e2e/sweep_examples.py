@@ -87,6 +87,7 @@ EXAMPLES = {
     "DELETE /api/v1/tokens/{token_id}": Asked(),
     "POST /api/v1/users": Asked(body={"name": "{fresh}"}),
     "POST /api/v1/users/{name}/role": Asked(body={"role": ""}),
+    "POST /api/v1/users/{name}/clearance": Asked(body={"clearance": "internal"}),
     "POST /api/v1/invitations": Asked(body={"name": "{fresh}", "role": "viewer"}),
     "POST /api/v1/account/code/confirm": Asked(body={"flow": "none", "code": "000000"}, mends=("bad_flow",)),
     "POST /api/v1/account/passkeys": Asked(body={"flow": "none", "credential": {}}, mends=("bad_flow",)),

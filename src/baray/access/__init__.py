@@ -5,7 +5,7 @@ Does not own: what an action does; a caller loads the row and passes what the de
 """
 
 from baray.access.gate import blocked, held_by, may_read, may_stand_for
-from baray.access.holding import check_holding, owners, set_project_clearance
+from baray.access.holding import check_holding, owners, set_actor_clearance, set_project_clearance
 from baray.access.identity import (
     DEFAULT_PROJECT,
     OPERATOR,
@@ -139,6 +139,7 @@ __all__ = [
     "require",
     "revoke_token",
     "scope_missing",
+    "set_actor_clearance",
     "set_member",
     "set_project_clearance",
     "set_site_role",

@@ -1,12 +1,39 @@
-"""What a project and a machine may hold at most: checked before anything of that label is made there."""
+"""What a person may read, and what a project and a machine may hold at most: checked before anything of that label is made."""
 
 from __future__ import annotations
 
 from baray.access import records
 from baray.access.gate import blocked, held_by
-from baray.access.labels import Label, parse_label
+from baray.access.labels import LEVELS, Label, cleared, parse_label
+from baray.access.policy import Actor
+from baray.access.sessions import revoke_token
 from baray.access.site import Site
+from baray.core import Refused
 from baray.store import Tx
+
+
+def set_actor_clearance(tx: Tx, site: Site, *, actor_id: str, clearance: Label, by: Actor) -> int:
+    """Say what somebody else may read; returns how many of their sessions, links and tokens ended.
+
+    Whoever runs the home may clear others for categories that they are not cleared for themselves: else nobody could be the
+    first. So that a link or a session which they made for that person before is no way in for them, all of these end
+    when the new clearance goes beyond their own. Raises Refused `clearance_too_low` for a level above theirs.
+    """
+    if clearance.level > by.clearance.level:
+        raise Refused(
+            "clearance_too_low",
+            f"Level '{LEVELS[clearance.level]}' is above yours, '{LEVELS[by.clearance.level]}'.",
+            fix="Ask an operator who is cleared for as much.",
+            status=403,
+        )
+    records.set_actor(tx, actor_id, {"clearance": str(clearance)})
+    site.ledger.append(tx, "actor.changed", actor=by.id, subject=actor_id, label=str(clearance))
+    if cleared(clearance, by.clearance, ()):
+        return 0
+    open_ways = [row.id for row in records.tokens_of(tx, actor_id) if row.revoked is None]
+    for token_id in open_ways:
+        revoke_token(tx, site, token_id=token_id, by=by)
+    return len(open_ways)
 
 
 def set_project_clearance(tx: Tx, site: Site, *, project_id: str, clearance: Label | None, by: str) -> None:

@@ -114,6 +114,7 @@ COMMANDS: dict[str, Command] = {
     "user list": Command("commands.people:USER_LIST", "List people and service accounts."),
     "user invite": Command("commands.people:USER_INVITE", "Print a one-time link for somebody new; no mail is needed."),
     "user role": Command("commands.people:USER_ROLE", "Make somebody auditor or operator of this home, or neither."),
+    "user clear": Command("commands.people:USER_CLEAR", "Say what somebody may read."),
     "user sessions": Command("commands.people:USER_SESSIONS", "Who is signed in, and how."),
     "user disable": Command("commands.people:USER_DISABLE", "Lock somebody out."),
     "whoami": Command("commands.people:WHOAMI", "Who you are here and what you may read."),

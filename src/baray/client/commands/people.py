@@ -123,6 +123,14 @@ def _user_role(cli: Cli, name: str, role: str) -> None:
     cli.screen.show(document, lambda: [f"{name} is {role} of this home." if given else f"{name} has no role on it."])
 
 
+def _user_clear(cli: Cli, name: str, clearance: str) -> None:
+    done = cli.client.post(f"users/{name}/clearance", {"clearance": clearance}, repeatable=True)
+    lines = [f"{name} is cleared for {clearance}."]
+    if done["ended"]:
+        lines.append(f"Their sessions and tokens ended ({done['ended']}): they sign in again in their own way.")
+    cli.screen.show(done, lambda: lines)
+
+
 def _user_sessions(cli: Cli) -> None:
     page = cli.client.get("sessions", of="all")
     heads = ("id", "actor", "way", "created", "last_used", "agent")
@@ -208,5 +216,10 @@ USER_ROLE = Leaf(
     run=_user_role,
     params=(argument("name"), argument("role", type=click.Choice(["auditor", "operator", "none"]))),
     example="baray user role dara auditor",
+)
+USER_CLEAR = Leaf(
+    run=_user_clear,
+    params=(argument("name"), argument("clearance", metavar="LABEL")),
+    example="baray user clear dara restricted:health",
 )
 USER_SESSIONS = Leaf(run=_user_sessions, example="baray user sessions")

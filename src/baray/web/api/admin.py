@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 
-from baray import access
+from baray import access, signin
 from baray.access import Actor, TokenRequest, parse_label
 from baray.core import NotFound, Refused, iso_time
 from baray.store import Tx
-from baray.web.api.shapes import ActorBody, InvitationBody, MemberBody, ProjectBody, SiteRoleBody
+from baray.web.api.shapes import ActorBody, ClearanceBody, InvitationBody, MemberBody, ProjectBody, SiteRoleBody
 from baray.web.boundary import Caller, allow, base_url, caller, house_of, signed_in, site_of
 
 router = APIRouter(tags=["identity"])
@@ -105,7 +105,8 @@ def post_user(request: Request, who: Anyone, body: ActorBody) -> dict[str, Any]:
     site = site_of(request)
 
     def make(tx: Tx) -> str:
-        allow(tx, site, who, "actor.change", f"actor:{body.name}", body.clearance)
+        allow(tx, site, who, "actor.change", f"actor:{body.name}")
+        _check_given(who, body.name, body.clearance)
         return _make_actor(tx, request, who, body)
 
     actor_id = site.store.write(make)
@@ -119,7 +120,8 @@ def post_invitation(request: Request, who: Who, body: InvitationBody) -> dict[st
     site = site_of(request)
 
     def make(tx: Tx) -> tuple[str, str]:
-        allow(tx, site, who, "actor.invite", f"actor:{body.name}", body.clearance)
+        allow(tx, site, who, "actor.invite", f"actor:{body.name}")
+        _check_given(who, body.name, body.clearance)
         asked = ActorBody(name=body.name, clearance=body.clearance, role=body.role)
         actor_id = _make_actor(tx, request, who, asked)
         return actor_id, invitation(tx, request, actor_id, by=who.actor.id)
@@ -155,6 +157,24 @@ def post_site_role(request: Request, who: Anyone, name: str, body: SiteRoleBody)
 
     site.store.write(change)
     return {"name": name, "role": body.role or None}
+
+
+@router.post("/users/{name}/clearance")
+def post_clearance(request: Request, who: Anyone, name: str, body: ClearanceBody) -> dict[str, Any]:
+    """Say what somebody else may read; beyond the caller's own categories it ends their sessions, links and tokens."""
+    site = site_of(request)
+
+    def change(tx: Tx) -> int:
+        allow(tx, site, who, "actor.change", f"actor:{name}")
+        actor_id = actor_id_of(tx, name)
+        _not_oneself(who, actor_id)
+        clearance = parse_label(body.clearance)
+        _check_own_way_in(tx, who, actor_id, name, clearance)
+        return access.set_actor_clearance(tx, site, actor_id=actor_id, clearance=clearance, by=who.actor)
+
+    ended = site.store.write(change)
+    house_of(request).push()
+    return {"name": name, "clearance": body.clearance, "ended": ended}
 
 
 @router.post("/users/{name}/disable")
@@ -201,9 +221,33 @@ def _make_actor(tx: Tx, request: Request, who: Caller, body: ActorBody) -> str:
     return actor_id
 
 
+def _check_given(who: Caller, name: str, clearance: str) -> None:
+    """Refuse to make an account, and with it a way in, that may read more than its maker."""
+    if not access.cleared(parse_label(clearance), who.actor.clearance, ()):
+        raise Refused(
+            "clearance_too_low",
+            f"{name} would be cleared for '{clearance}', you for '{who.actor.clearance}'.",
+            fix=f"Invite them with less. Once they came in, an operator gives them more: baray user clear {name} {clearance}",
+            status=403,
+        )
+
+
+def _check_own_way_in(tx: Tx, who: Caller, actor_id: str, name: str, clearance: access.Label) -> None:
+    """Refuse to clear somebody beyond oneself who has no way in but the links that one gave them."""
+    if not access.cleared(clearance, who.actor.clearance, ()) and not signin.credentials_of(tx, actor_id):
+        raise Refused(
+            "no_way_in",
+            f"{name} has set no way to sign in yet.",
+            fix=f"Let {name} come in by the link and add a passkey, or a password and a code; then do this again.",
+            status=409,
+        )
+
+
 def _not_oneself(who: Caller, actor_id: str) -> None:
     if actor_id == who.actor.id:
-        raise Refused("own_role", "Nobody changes their own role.", fix="Ask another owner.", status=403)
+        raise Refused(
+            "own_role", "Nobody changes their own role or clearance.", fix="Ask another owner or operator.", status=403
+        )
 
 
 def _own_project(tx: Tx, who: Caller, name: str) -> str:

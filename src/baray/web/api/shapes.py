@@ -174,6 +174,12 @@ class SiteRoleBody(Body):
     role: str = ""
 
 
+class ClearanceBody(Body):
+    """What somebody may read from now on."""
+
+    clearance: str = Field(max_length=1000)
+
+
 class WitnessBody(Body):
     """A witness to trust."""
 
