@@ -93,6 +93,11 @@ class AttemptContext:
         """The day of the spec, ISO date: what counts as expired does not change when a Run is retried."""
         return str(self.spec.get("today", ""))
 
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the Run's Checkpoints, which the handler makes: it outlives Attempts, and goes when the Run succeeds."""
+        return self.run_dir / "checkpoints"
+
     def log(self, text: str) -> None:
         """Write a line to the Run's log."""
         self.print_line(text)
@@ -103,6 +108,15 @@ class AttemptContext:
         with (self.run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
+    def forget_metrics(self, *, after: int) -> None:
+        """Drop the lines of steps that a resumed Attempt does again, so that a curve has each step once."""
+        path = self.run_dir / "metrics.jsonl"
+        if path.exists():
+            lines = [line for line in path.read_bytes().splitlines(keepends=True) if _step_of(line) <= after]
+            new = path.with_name("metrics.jsonl.new")
+            new.write_bytes(b"".join(lines))
+            new.rename(path)
+
     def progress(self, done: float, total: float, unit: str) -> None:
         """Say how far the work is; called as often as you like, written four times a second and at the end."""
         now = self.now()
@@ -110,6 +124,14 @@ class AttemptContext:
             return
         self._told[0] = now
         replace_json(self.run_dir / "progress.json", {"done": done, "total": total, "unit": unit}, durable=False)
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a line of metrics; a line that a kill cut short belongs to no step that is kept."""
+    try:
+        return float(json.loads(line)["step"])
+    except ValueError:
+        return float("inf")
 
 
 def replace_json(path: Path, value: object, *, durable: bool) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from baray.core import Refused
+from baray.core import Refused, parse_bytes, parse_seconds
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -69,6 +69,61 @@ class Tokenizer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lm:
+    """Options of `lm`: a language model from scratch, on a tokens Dataset."""
+
+    params: str = option("10M", "size: how many numbers, for example 10M or 124M")
+    steps: int = option(0, "steps; 0: as many as the budget gives", least=0, most=100_000_000)
+    budget: str = option("10min", "time to train where no steps are told; measured into steps before the first one")
+    context: int = option(256, "tokens that the model sees at once", unit="tokens", least=16, most=1_048_576)
+    batch_tokens: int = option(8192, "tokens in a step", unit="tokens", least=64, most=2**26)
+    precision: str = option(
+        "auto",
+        "of products; weights stay in fp32; auto: bf16 where the processor has it",
+        choices=("auto", "bf16", "fp32"),
+    )
+    compile: str = option(
+        "auto", "torch.compile; auto: where a compiler is there and it pays", choices=("auto", "yes", "no")
+    )
+    deterministic: str = option(
+        "yes", "a resumed Run gives the same bits as one that was never interrupted", choices=("yes", "no")
+    )
+    optimizer: str = option("muon", "muon (with AdamW for tables and norms) or adamw", choices=("muon", "adamw"))
+    learning_rate: float = option(0.0, "peak rate; 0: what suits the optimizer", least=0.0, most=1.0)
+    seed: int = option(1, "seed of the first weights and of the order of the data")
+    checkpoint_every: str = option("1min", "time between Checkpoints (30s, 5min), or steps (100)")
+    processes: int = option(1, "processes that share each step", least=1, most=1024)
+
+    def __post_init__(self) -> None:
+        """Raises Refused `bad_quantity`, `bad_option`."""
+        if self.num_params < 1000:
+            raise Refused("bad_option", f"params={self.params} is too few.", fix="The least is params=1k.")
+        if self.budget_seconds <= 0 or self.every_seconds + self.every_steps <= 0:
+            raise Refused("bad_option", "budget and checkpoint_every must be above zero.", fix="Write budget=10min.")
+
+    @property
+    def num_params(self) -> int:
+        """`params` as a number."""
+        text = self.params.strip().lower()
+        return parse_bytes(text[:-1] + "g" if text.endswith("b") else text)
+
+    @property
+    def budget_seconds(self) -> float:
+        """`budget` in seconds."""
+        return parse_seconds(self.budget)
+
+    @property
+    def every_seconds(self) -> float:
+        """Seconds between Checkpoints; 0 where steps are told."""
+        return 0.0 if self.checkpoint_every.isdigit() else parse_seconds(self.checkpoint_every)
+
+    @property
+    def every_steps(self) -> int:
+        """Steps between Checkpoints; 0 where a time is told."""
+        return int(self.checkpoint_every) if self.checkpoint_every.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One built-in recipe."""
 
@@ -93,6 +148,13 @@ RECIPES = {
         handler="baray.train.classifier.text_classifier:train",
         options=TextClassifier,
         takes=("dataset", "source"),
+    ),
+    "lm": Recipe(
+        name="lm",
+        title="Trains a language model from scratch on tokens; an interrupted one resumes exactly.",
+        handler="baray.train.lm.handler:train",
+        options=Lm,
+        takes=("dataset",),
     ),
 }
 

@@ -1,0 +1,153 @@
+"""The handler of `lm`: plan, train or resume, evaluate, write the Model version."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from baray.catalog import FileEntry, Output
+from baray.core import Fault, digest_file
+from baray.runs import AttemptContext, Input
+from baray.train.config import Lm, read_options
+from baray.train.lm.checkpoint import Keeper, Kept
+from baray.train.lm.evaluate import LOOK_TOKENS, HeldOut, bits_per_byte, held_out, held_out_loss
+from baray.train.lm.export import exported, write_json, write_model, write_papers
+from baray.train.lm.loop import (
+    COMPILE_PAYS_SECONDS,
+    Frozen,
+    Training,
+    facts_of,
+    frozen_of,
+    made_with,
+    measure,
+    steps_in,
+    train_steps,
+)
+from baray.train.lm.model import Network
+from baray.train.lm.optim import PEAK_RATE
+from baray.train.lm.plan import check_disk, describe, make_plan
+from baray.train.lm.shards import Tokens, Windows, open_tokens
+
+
+def train(context: AttemptContext) -> list[Output]:
+    """Train on a tokens Dataset; an interrupted Run goes on from its last Checkpoint, to the same bytes."""
+    config = read_options(Lm, context.spec["options"])
+    (source,) = context.inputs.values()
+    files = {file.path: file.blob for file in source.files}
+    tokens, held = open_tokens(files), held_out(open_tokens(files, "held_out"))
+    _set_up_torch(context, config)
+    windows = Windows(tokens, config.context, config.seed)
+    keeper = Keeper(folder=context.checkpoints, tell=context.log)
+    kept = keeper.newest()
+    training = _begin(context, config, tokens, windows, keeper) if kept is None else _resume(context, kept)
+    train_steps(context, config, training, windows, held.first(LOOK_TOKENS), keeper)
+    return [_finish(context, training, held, source, files)]
+
+
+def _set_up_torch(context: AttemptContext, config: Lm) -> None:
+    # As many threads as cores were leased: more are slower, fewer or more round sums otherwise.
+    torch.set_num_threads(max(1, context.cpus // config.processes))
+    torch.use_deterministic_algorithms(config.deterministic == "yes")
+    torch.manual_seed(config.seed)
+
+
+def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows, keeper: Keeper) -> Training:
+    """Plan, measure, decide, and keep what was decided before the first step: every later Attempt finds it."""
+    plan = make_plan(config, vocab=tokens.vocab, memory_bytes=context.memory_bytes)
+    check_disk(plan, context.run_dir)
+    frozen = Frozen(
+        plan=plan,
+        precision=_precision(config),
+        compiled=config.compile == "yes",
+        optimizer=config.optimizer,
+        peak_rate=config.learning_rate or PEAK_RATE[config.optimizer],
+        seed=config.seed,
+        eos=tokens.eos,
+    )
+    seconds = measure(frozen, windows)
+    steps = config.steps or steps_in(config.budget_seconds, seconds)
+    if config.compile == "auto" and steps * seconds > COMPILE_PAYS_SECONDS and shutil.which("g++"):
+        frozen = replace(frozen, compiled=True)
+        seconds = measure(frozen, windows)
+        steps = config.steps or steps_in(config.budget_seconds, seconds)
+    frozen = replace(frozen, plan=replace(plan, steps=steps))
+    for line in describe(frozen.plan, seconds=steps * seconds, train_tokens=tokens.num_tokens):
+        context.log(line)
+    context.log(f"{frozen.precision}, {frozen.optimizer}, torch.compile {'on' if frozen.compiled else 'off'}")
+    training = Training(frozen)
+    keeper.keep(0, training.tensors(), facts_of(frozen))
+    keeper.wait()
+    if keeper.failed:
+        raise Fault(
+            "disk_full", "The first Checkpoint could not be written.", fix="Free space on the disk of the home."
+        )
+    return training
+
+
+def _precision(config: Lm) -> str:
+    if config.precision != "auto":
+        return config.precision
+    fast = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - no public name
+    return "bf16" if fast else "fp32"
+
+
+def _resume(context: AttemptContext, kept: Kept) -> Training:
+    now, then = made_with(), kept.facts["made_with"]
+    context.log(f"resumed at step {kept.step:,}")
+    changed = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
+    if changed:
+        context.log(f"NOT exact from here on: the Checkpoint was made with {'; '.join(changed)}.")
+    training = Training(frozen_of(kept.facts))
+    training.load(kept)
+    torch.set_rng_state(torch.frombuffer(bytearray.fromhex(kept.facts["rng"]), dtype=torch.uint8))
+    context.forget_metrics(after=kept.step)
+    return training
+
+
+def _finish(
+    context: AttemptContext, training: Training, held: HeldOut, source: Input, files: Mapping[str, Path]
+) -> Output:
+    """Evaluate what is written, not what was trained: the weights as they were rounded."""
+    frozen, name = training.frozen, context.spec["name"]
+    tensors = exported(training.network, frozen.dtype)
+    rounded = Network(frozen.plan.shape, dtype=frozen.dtype)
+    rounded.load_state_dict({key: value.float() for key, value in tensors.items()})
+    loss = held_out_loss(rounded, held)
+    summary = _summary(training, loss, held)
+    directory = context.out / name
+    written = write_model(
+        directory, tensors, network=training.network, tokenizer=files["tokenizer.json"], eos=frozen.eos
+    )
+    write_json(directory / "evaluation.json", summary)
+    write_papers(directory, written, source, name=name, summary=summary, plan=training.plan)
+    context.log(f"held out: loss {loss:.4f}, {summary['bits_per_byte']['model']:.4f} bits for each byte")
+    paths = sorted(directory.iterdir())
+    return Output(
+        kind="model",
+        name=name,
+        digest=written.digest,
+        labels=(source.label,),
+        files=tuple(FileEntry(path=p.name, digest=digest_file(p), bytes=p.stat().st_size) for p in paths),
+        summary=summary,
+    )
+
+
+def _summary(training: Training, loss: float, held: HeldOut) -> dict[str, Any]:
+    shape = training.plan.shape
+    return {
+        "recipe": "lm",
+        "params": shape.params,
+        "layout": "qwen3",
+        "context": shape.context,
+        "vocab": shape.vocab,
+        "tokens": training.plan.tokens,
+        "steps": training.plan.steps,
+        "bits_per_byte": {"model": bits_per_byte(loss, held)},
+        "held_out_loss": loss,
+        "held_out_tokens": len(held.ids),
+    }

@@ -1,0 +1,203 @@
+"""The loop: batches in order, gradient, step, Checkpoints. Everything that decides a bit is a function of plan, seed and step.
+
+What is covered: a Run that was killed anywhere ends with the same bytes as one that was not, on the same machine type, torch,
+threads and plan (all kept in the Checkpoint). What is not: another processor or another torch may round otherwise; a resumed
+Run says so then.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from baray.runs import AttemptContext
+from baray.train.config import Lm
+from baray.train.lm.checkpoint import Keeper, Kept
+from baray.train.lm.evaluate import HeldOut, bits_per_byte, held_out_loss
+from baray.train.lm.model import Network, Shape, segments_of
+from baray.train.lm.optim import Optimizer, clip, rate
+from baray.train.lm.plan import Plan
+from baray.train.lm.shards import Windows
+
+MOST_NORM = 1.0
+COMPILE_PAYS_SECONDS = 300.0
+"""A training shorter than this ends sooner without torch.compile, whose start costs about a minute."""
+FORMAT = "baray-checkpoint/1"
+_LOOKS = 20  # evaluations while training
+_LINES_SECONDS = 5.0
+_BUDGET_SHARE = 0.92  # the rest is for evaluation, the last Checkpoint and the files
+_TRIES = 3  # steps that are measured
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frozen:
+    """What is decided once, before the first step, and kept in every Checkpoint."""
+
+    plan: Plan
+    """Sizes and steps."""
+    precision: str
+    """bf16 or fp32."""
+    compiled: bool
+    """Whether torch.compile is used."""
+    optimizer: str
+    """muon or adamw."""
+    peak_rate: float
+    """Highest rate."""
+    seed: int
+    """Of weights and order."""
+    eos: int
+    """The boundary token."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+class Training:
+    """Network and optimizer, at some step."""
+
+    def __init__(self, frozen: Frozen) -> None:
+        """Everything as before the first step."""
+        self.frozen, self.plan, self.step = frozen, frozen.plan, 0
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.network = Network(frozen.plan.shape, seed=frozen.seed, dtype=frozen.dtype).to(self.device)
+        self.optimizer = Optimizer(self.network, frozen.optimizer)
+        self.forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network
+        if frozen.compiled:
+            self.forward = torch.compile(self.network, dynamic=False)
+
+    def do_step(self, ids_BS: NDArray[np.int64]) -> tuple[float, float]:
+        """One step on windows of context + 1 tokens: (mean loss, norm of the gradient)."""
+        plan = self.plan
+        rows = torch.from_numpy(ids_BS).to(self.device)
+        parts = len(ids_BS) // plan.micro_rows
+        total = torch.zeros((), device=self.device)
+        for part_BS in torch.split(rows, plan.micro_rows):
+            ids_BT = part_BS[:, :-1].contiguous()
+            loss = self.forward(ids_BT, part_BS[:, 1:].contiguous(), segments_of(ids_BT, self.frozen.eos)) / parts
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += loss.detach()
+        norm = clip(self.network.parameters(), MOST_NORM)
+        self.optimizer.step(rate(self.step, max(1, plan.steps), self.frozen.peak_rate))
+        for tensor in self.network.parameters():
+            tensor.grad = None
+        self.step += 1
+        return float(total), norm
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and optimizer: what a Checkpoint keeps."""
+        weights = {f"weight.{name}": tensor.detach() for name, tensor in self.network.named_parameters()}
+        return weights | self.optimizer.state()
+
+    @torch.no_grad()
+    def load(self, kept: Kept) -> None:
+        """Take over a Checkpoint."""
+        tensors = kept.tensors()
+        for name, tensor in self.network.named_parameters():
+            tensor.copy_(tensors[f"weight.{name}"])
+        self.step = kept.step
+        self.optimizer.load(tensors, kept.step)
+
+
+def facts_of(frozen: Frozen) -> dict[str, Any]:
+    """What a Checkpoint keeps beside tensors and step."""
+    return {
+        "format": FORMAT,
+        "frozen": asdict(frozen),
+        "made_with": made_with(),
+        "rng": torch.get_rng_state().numpy().tobytes().hex(),
+    }
+
+
+def frozen_of(facts: Mapping[str, Any]) -> Frozen:
+    """Read back what was decided."""
+    found = facts["frozen"]
+    plan = found["plan"]
+    return Frozen(**{**found, "plan": Plan(**{**plan, "shape": Shape(**plan["shape"])})})
+
+
+def made_with() -> dict[str, Any]:
+    """What has to be the same for the same bits."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else torch.backends.cpu.get_cpu_capability()
+    return {
+        "torch": torch.__version__,
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+    }
+
+
+def measure(frozen: Frozen, windows: Windows) -> float:
+    """Seconds for a step, on a network that is thrown away: the median of a few after one to warm up."""
+    trial = Training(frozen)
+    ids_BS = windows.batch(0, frozen.plan.batch_rows)
+    seconds = []
+    for _ in range(_TRIES + 1):
+        began = time.perf_counter()
+        trial.do_step(ids_BS)
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds[1:])[_TRIES // 2]
+
+
+def steps_in(budget_seconds: float, step_seconds: float) -> int:
+    """How many steps a budget gives."""
+    return max(1, math.floor(budget_seconds * _BUDGET_SHARE / step_seconds))
+
+
+def train_steps(
+    context: AttemptContext, config: Lm, training: Training, windows: Windows, held: HeldOut, keeper: Keeper
+) -> None:
+    """From the step it stands at to the last, with metrics, progress and Checkpoints."""
+    teller = _Teller(context, training, held)
+    saved_at = time.monotonic()
+    while training.step < training.plan.steps:
+        ids_BS = windows.batch(training.step, training.plan.batch_rows)
+        loss, norm = training.do_step(ids_BS)
+        teller.tell(loss, norm)
+        due = training.step % config.every_steps == 0 if config.every_steps else False
+        if due or (config.every_seconds and time.monotonic() - saved_at >= config.every_seconds):
+            keeper.keep(training.step, training.tensors(), facts_of(training.frozen))
+            saved_at = time.monotonic()
+    keeper.wait()
+
+
+class _Teller:
+    """Metrics, progress and lines of one Attempt."""
+
+    def __init__(self, context: AttemptContext, training: Training, held: HeldOut) -> None:
+        self.context, self.training, self.held = context, training, held
+        self.every = max(1, training.plan.steps // _LOOKS)
+        self.began, self.line_at, self.done = time.monotonic(), 0.0, 0
+        self.loss_held = math.nan
+
+    def tell(self, loss: float, norm: float) -> None:
+        """After each step."""
+        step, plan = self.training.step, self.training.plan
+        self.done += 1
+        speed = self.done * plan.batch_tokens / max(1e-9, time.monotonic() - self.began)
+        used = rate(step - 1, plan.steps, self.training.frozen.peak_rate)
+        numbers = {"loss": loss, "grad_norm": norm, "lr": used, "tokens_per_second": speed}
+        last = step == plan.steps
+        if len(self.held.ids) > 1 and (step % self.every == 0 or last):
+            self.loss_held = held_out_loss(self.training.network, self.held)
+            numbers |= {
+                "held_out_loss": self.loss_held,
+                "bits_per_byte": bits_per_byte(self.loss_held, self.held),
+            }
+        for name, value in numbers.items():
+            self.context.metric(name, value, step=step)
+        self.context.progress(step, plan.steps, "steps")
+        if last or time.monotonic() - self.line_at >= _LINES_SECONDS:
+            self.line_at = time.monotonic()
+            self.context.log(
+                f"step {step:,} of {plan.steps:,}: loss {loss:.4f}, held out {self.loss_held:.4f}, {speed:,.0f} tokens/s"
+            )

@@ -1,0 +1,254 @@
+"""The network, in the layout that others call `Qwen3ForCausalLM`: names and order of the tensors are theirs.
+
+Pre-norm decoder (RMSNorm, Zhang & Sennrich 2019, arXiv:1910.07467), rotary positions (Su et al. 2021, arXiv:2104.09864),
+SwiGLU (Shazeer 2020, arXiv:2002.05202), grouped keys (Ainslie et al. 2023, arXiv:2305.13245), normed queries and keys
+(Henry et al. 2020, arXiv:2010.04245), input and output tables tied (Press & Wolf 2017, arXiv:1608.05859), no biases.
+
+Legend: B rows, T positions, D width, H heads, K heads of keys, C width of a head, F hidden width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+ROPE_THETA = 10_000.0
+NORM_EPS = 1e-6
+PAD_VOCAB = 128
+INIT_STD = 0.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Sizes of one network."""
+
+    vocab: int
+    """Rows of the table; a multiple of 128, at least the tokenizer's vocabulary."""
+    width: int
+    """D."""
+    layers: int
+    """Blocks."""
+    heads: int
+    """H."""
+    kv_heads: int
+    """K; divides H."""
+    head_dim: int
+    """C; even."""
+    hidden: int
+    """F."""
+    context: int
+    """Positions that it was trained on."""
+
+    @property
+    def params(self) -> int:
+        """Numbers in its tensors; the tied table counts once."""
+        attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads) + 2 * self.head_dim
+        block = attention + 3 * self.width * self.hidden + 2 * self.width
+        return self.vocab * self.width + self.layers * block + self.width
+
+    @property
+    def flops_per_token(self) -> int:
+        """Forward and backward: 6 for each number that multiplies, and attention (Chowdhery et al. 2022, arXiv:2204.02311)."""
+        return 6 * self.params + 12 * self.layers * self.heads * self.head_dim * self.context
+
+    def hf_config(self, *, dtype: str, eos: int) -> Mapping[str, Any]:
+        """`config.json`."""
+        return {
+            "architectures": ["Qwen3ForCausalLM"],
+            "attention_bias": False,
+            "attention_dropout": 0.0,
+            "bos_token_id": None,
+            "dtype": dtype,
+            "eos_token_id": eos,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "hidden_size": self.width,
+            "initializer_range": INIT_STD,
+            "intermediate_size": self.hidden,
+            "max_position_embeddings": self.context,
+            "model_type": "qwen3",
+            "num_attention_heads": self.heads,
+            "num_hidden_layers": self.layers,
+            "num_key_value_heads": self.kv_heads,
+            "pad_token_id": eos,
+            "rms_norm_eps": NORM_EPS,
+            "rope_theta": ROPE_THETA,
+            "tie_word_embeddings": True,
+            "torch_dtype": dtype,
+            "use_cache": True,
+            "vocab_size": self.vocab,
+        }
+
+
+class Linear(nn.Linear):
+    """A matrix whose numbers are kept in float32 and multiplied in the precision of what comes in."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        """A matrix of outputs x inputs, without a bias."""
+        super().__init__(inputs, outputs, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The product with W transposed."""
+        return functional.linear(x, self.weight.to(x.dtype))
+
+
+class Norm(nn.Module):
+    """RMSNorm: x / sqrt(mean(x^2) + eps) * weight, summed in float32."""
+
+    def __init__(self, size: int) -> None:
+        """One weight for each of `size` numbers."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Same shape, same precision."""
+        return functional.rms_norm(x.float(), self.weight.shape, self.weight, NORM_EPS).to(x.dtype)
+
+
+class Attention(nn.Module):
+    """Attention within one Document: a position sees those before it that the mask lets through."""
+
+    def __init__(self, shape: Shape) -> None:
+        """Tensors of one block."""
+        super().__init__()
+        self.heads, self.kv_heads, self.head_dim = shape.heads, shape.kv_heads, shape.head_dim
+        self.q_proj = Linear(shape.width, shape.heads * shape.head_dim)
+        self.k_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
+        self.v_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
+        self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
+        self.q_norm = Norm(shape.head_dim)
+        self.k_norm = Norm(shape.head_dim)
+
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask_B1TT: Tensor) -> Tensor:
+        """Mix positions."""
+        rows, positions, _ = x_BTD.shape
+        q_BTHC = self.q_norm(self.q_proj(x_BTD).view(rows, positions, self.heads, self.head_dim))
+        k_BTKC = self.k_norm(self.k_proj(x_BTD).view(rows, positions, self.kv_heads, self.head_dim))
+        v_BTKC = self.v_proj(x_BTD).view(rows, positions, self.kv_heads, self.head_dim)
+        q_BHTC, k_BKTC = (rotate(part, rope).transpose(1, 2) for part in (q_BTHC, k_BTKC))
+        v_BKTC = v_BTKC.transpose(1, 2)
+        mixed_BHTC = functional.scaled_dot_product_attention(
+            q_BHTC, k_BKTC, v_BKTC, attn_mask=mask_B1TT, enable_gqa=self.heads != self.kv_heads
+        )
+        return self.o_proj(mixed_BHTC.transpose(1, 2).reshape(rows, positions, -1))  # type: ignore[no-any-return]
+
+
+class Mlp(nn.Module):
+    """SwiGLU: (silu(x G) * x U) D."""
+
+    def __init__(self, shape: Shape) -> None:
+        """Tensors of one block."""
+        super().__init__()
+        self.gate_proj = Linear(shape.width, shape.hidden)
+        self.up_proj = Linear(shape.width, shape.hidden)
+        self.down_proj = Linear(shape.hidden, shape.width)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Each position by itself."""
+        return self.down_proj(functional.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))  # type: ignore[no-any-return]
+
+
+class Block(nn.Module):
+    """Attention, then the hidden layer, each added to what came in."""
+
+    def __init__(self, shape: Shape) -> None:
+        """Tensors of one block."""
+        super().__init__()
+        self.self_attn = Attention(shape)
+        self.mlp = Mlp(shape)
+        self.input_layernorm = Norm(shape.width)
+        self.post_attention_layernorm = Norm(shape.width)
+
+    def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask_B1TT: Tensor) -> Tensor:
+        """Both residual steps."""
+        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rope, mask_B1TT)
+        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))  # type: ignore[no-any-return]
+
+
+class Body(nn.Module):
+    """Everything but the output table, which is the input table."""
+
+    def __init__(self, shape: Shape) -> None:
+        """The tensors, not yet drawn."""
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
+        self.layers = nn.ModuleList(Block(shape) for _ in range(shape.layers))
+        self.norm = Norm(shape.width)
+
+
+class Network(nn.Module):
+    """Tokens in, loss or scores of the next token out."""
+
+    def __init__(self, shape: Shape, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> None:
+        """Draw the tensors from `seed`; multiply in `dtype`."""
+        super().__init__()
+        self.shape, self.dtype = shape, dtype
+        self.model = Body(shape)
+        cos_TC, sin_TC = rope_tables(shape)
+        self.cos_TC: Tensor
+        self.sin_TC: Tensor
+        self.register_buffer("cos_TC", cos_TC, persistent=False)
+        self.register_buffer("sin_TC", sin_TC, persistent=False)
+        self._draw(seed)
+
+    def _draw(self, seed: int) -> None:
+        """Normal with std 0.02; what is added to the stream less by its depth (Radford et al. 2019)."""
+        chance = torch.Generator().manual_seed(seed)
+        for name, tensor in self.named_parameters():
+            if tensor.ndim == 2:
+                deep = name.endswith(("o_proj.weight", "down_proj.weight"))
+                std = INIT_STD / math.sqrt(2 * self.shape.layers) if deep else INIT_STD
+                nn.init.normal_(tensor, std=std, generator=chance)
+
+    def hidden(self, ids_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """The last block's output, normed. Positions attend within their segment only."""
+        positions = ids_BT.shape[1]
+        x_BTD = self.model.embed_tokens(ids_BT).to(self.dtype)
+        rope = (self.cos_TC[:positions], self.sin_TC[:positions])
+        mask_B1TT = document_mask(segments_BT)
+        for block in self.model.layers:
+            x_BTD = block(x_BTD, rope, mask_B1TT)
+        return self.model.norm(x_BTD)  # type: ignore[no-any-return]
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Scores of every token, in float32."""
+        return functional.linear(hidden, self.model.embed_tokens.weight.to(hidden.dtype)).float()
+
+    def forward(self, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
+        """Mean over positions of -ln p(target)."""
+        hidden_BTD = self.hidden(ids_BT, segments_BT)
+        return functional.cross_entropy(self.scores(hidden_BTD.flatten(0, 1)), targets_BT.flatten())
+
+
+def rotate(x_BTHC: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair (c, c + C/2) by its position's angle."""
+    cos_T1C, sin_T1C = (table.to(x_BTHC.dtype).unsqueeze(1) for table in rope)
+    low, high = x_BTHC.chunk(2, dim=-1)
+    return x_BTHC * cos_T1C + torch.cat((-high, low), dim=-1) * sin_T1C
+
+
+def rope_tables(shape: Shape) -> tuple[Tensor, Tensor]:
+    """Cosine and sine of position x theta^(-2c/C), both halves alike."""
+    powers_C = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
+    angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), 1.0 / ROPE_THETA**powers_C)
+    both_TC = torch.cat((angles_TC, angles_TC), dim=-1)
+    return both_TC.cos(), both_TC.sin()
+
+
+def segments_of(ids_BT: Tensor, eos: int) -> Tensor:
+    """Number of the Document of each position. The boundary token opens a Document: its first word is predicted from it alone."""
+    return (ids_BT == eos).cumsum(dim=1, dtype=torch.int32)
+
+
+def document_mask(segments_BT: Tensor) -> Tensor:
+    """True where a position may look: not ahead, not into another Document."""
+    positions = segments_BT.shape[1]
+    same_BTT = segments_BT[:, :, None] == segments_BT[:, None, :]
+    past_TT = torch.ones(positions, positions, dtype=torch.bool, device=segments_BT.device).tril()
+    return (same_BTT & past_TT).unsqueeze(1)
