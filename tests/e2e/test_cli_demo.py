@@ -277,7 +277,7 @@ def test_a_command_in_the_sandbox(demo, need):
     started = home.start("run", "start", "--follow", "--", "sh", "-c", "echo begun; sleep 60")
     wait_for(lambda: started.stderr.readline() == "begun\n")
     started.send_signal(signal.SIGINT)
-    _, err = started.communicate(timeout=10)
+    _, err = started.communicate(timeout=60)
     assert started.returncode == 130
     run = re.search(r"Cancel: baray run cancel (r_\w+)\.", err)[1]
     assert home.json("run", "show", run)["state"] == "running"

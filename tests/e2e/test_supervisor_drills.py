@@ -11,6 +11,7 @@ import time
 import pytest
 
 from baray.access import INTERNAL
+from baray.runs.protocol import MAX_WAIT_SECONDS, RENEW_SECONDS
 from runs_home import alive_with, open_home, wait_until
 
 SLEEP = ("/bin/sh", "-c", "echo begun; sleep 600")
@@ -213,8 +214,8 @@ def test_a_worker_told_to_stop_leaves_its_attempts_running(home):
     state = begun(home, run.id)
     began = time.monotonic()
     worker.terminate()
-    assert worker.wait(timeout=5) == 0
-    assert time.monotonic() - began < 2
+    assert worker.wait(timeout=20) == 0
+    assert time.monotonic() - began < MAX_WAIT_SECONDS / 2, "neither its long poll nor its Attempts held it"
     os.kill(state["pid"], 0)
     home.start_worker()
     (home.attempt_dir(run.id) / "in" / "go").touch()
@@ -229,7 +230,7 @@ def test_cancel_is_heard_at_once(home):
     home.cancel(run.id)
     done = home.wait(run.id)
     assert (done.state, done.error["code"]) == ("cancelled", "cancelled")
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < RENEW_SECONDS * 0.8, "it was told, and did not hear of it when it renewed"
     no_orphans(home)
 
 

@@ -104,7 +104,7 @@ def host(world: World) -> str:
     at = f"?project={PROJECT}"
     desk = {"name": world.made[PROJECT]["desk"], "kind": "desk", "index": f"{CANARY}-index", "audience": ["public"]}
     world.api("POST", f"services{at}", desk)
-    answer = wait_for(lambda: told(world, {"question": QUESTION}), 10)
+    answer = wait_for(lambda: told(world, {"question": QUESTION}))
     assert CANARY in json.dumps(answer), "the document is there for those who are cleared"
     return str(answer["id"]).removeprefix("answer:")
 

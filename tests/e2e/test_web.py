@@ -212,7 +212,7 @@ def test_a_viewer_changes_nothing_and_each_denial_is_an_entry(web, viewer):
         entries = web.api("GET", f"ledger/entries?after={before - 1}&limit=500")[1]["items"]
         return sum(entry["kind"] == "access.denied" for entry in entries)
 
-    wait_for(lambda: denials() >= len(attempts), 5)
+    wait_for(lambda: denials() >= len(attempts))
 
 
 def test_naming_anothers_digest_gives_nothing(web):
@@ -245,10 +245,10 @@ def test_a_revoked_token_is_dead_at_once_on_both_planes(web):
             "POST", "/v1/answers", body, to=web.router, Authorization=bearer, Content_Type="application/json"
         )[0]
 
-    wait_for(lambda: router_status() == 200, 5)
+    wait_for(lambda: router_status() == 200)
     assert web.api("DELETE", f"tokens/{made['id']}")[0] == 200
     assert web.api("GET", "whoami", token=made["token"])[0] == 401
-    wait_for(lambda: router_status() == 401, 5)
+    wait_for(lambda: router_status() == 401)
 
 
 def test_a_live_log_streams_until_the_run_ends(web, need):
@@ -279,6 +279,6 @@ def test_what_is_missing_lengthens_the_ledger_as_what_is_hidden_does(web, viewer
     def entries_after(path: str) -> int:
         before = web.api("GET", "status")[1]["entries"]
         assert web.api("GET", path, token=viewer)[0] == 404
-        return wait_for(lambda: web.api("GET", "status")[1]["entries"] - before, 5)
+        return wait_for(lambda: web.api("GET", "status")[1]["entries"] - before)
 
     assert entries_after("datasets/one-window") == entries_after("datasets/nothing-here") == 1

@@ -120,7 +120,8 @@ def test_the_whole_tree_ends_with_its_first_process(attempt):
 
 def test_time_ends_it_after_a_grace(attempt):
     polite = "import signal, sys, time\nsignal.signal(15, lambda *_: (print('bye', flush=True), sys.exit(0)))\n"
-    one = attempt(polite + "time.sleep(600)", time_seconds=0.2)
+    # Long enough for Python to start and to hear of SIGTERM on a busy machine too.
+    one = attempt(polite + "time.sleep(600)", time_seconds=1.5, grace_seconds=10)
     assert one.run()["reason"] == "time"
     assert "bye\n" in one.log.read_text()
 
