@@ -251,7 +251,7 @@ def _control_routes() -> Iterator[tuple[str, set[str]]]:
 def router_routes() -> list[str]:
     from baray.serve.router.application import Application
 
-    application = Application(house=cast("Any", None), follower=cast("Any", None))
+    application = Application(house=cast("Any", None), follower=cast("Any", None), home=Path("nowhere"))
     found = [f"{place.method} {path}" for path, place in application._places.items()]
     return sorted(found + [f"{place.method} {folder}NAME" for folder, place in application._folders.items()])
 
