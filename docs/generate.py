@@ -111,6 +111,9 @@ def error_of(node: ast.AST) -> Iterator[tuple[str, str, str]]:
         yield "not_found", f"There is no {template(node.args[0])} '{template(node.args[1])}'.", fix
     if node.func.id in ERRORS and len(node.args) > 1 and isinstance(node.args[0], ast.Constant):
         yield str(node.args[0].value), template(node.args[1]), fix
+    if node.func.id == "blocked" and isinstance(node.args[0], ast.Constant):
+        said = {word.arg: template(word.value) for word in node.keywords}
+        yield str(node.args[0].value), f"{said['what']} {said['why']}", f"{said['change']} Ask: {said['ask']}."
 
 
 def template(node: ast.expr) -> str:

@@ -14,7 +14,7 @@ from urllib.parse import urlencode, urlsplit
 import anyio
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from baray import access, catalog, data, runs, serve, web
+from baray import access, catalog, data, fleet, runs, serve, web
 from baray.access import Actor, Site, TokenRequest, parse_label
 from baray.app.recipes import recipe_table
 from baray.catalog import FileEntry, Raise, SourceRequest, VersionRow, Word, add_source
@@ -38,6 +38,7 @@ class LabelHouse:
             (self.home / name).mkdir(exist_ok=True)
         self.project = self.site.store.read(lambda tx: access.project_named(tx, "main")).id
         self.operator = self.site.store.read(lambda tx: access.actor_named(tx, "operator")).id
+        self.site.store.write(lambda tx: fleet.admit(tx, self.site, name="w", clearance=None))
         self.bell = runs.Bell()
         self.tokens["operator"] = self._token(self.operator)
         self.app = web.make_app(self._house())

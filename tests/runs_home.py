@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
-from baray import access, runs
+from baray import access, fleet, runs
 from baray.access import INTERNAL, PUBLIC, Label, Site
 from baray.catalog import FileEntry, SourceRequest, VersionRow, add_source
 from baray.core import Clock, Ids, SystemClock
@@ -73,6 +73,8 @@ class Home:
         if known is not None:
             return known.id, access.actor_named(tx, "operator").id
         access.bootstrap(tx, self.site)
+        for name in ("local", "one", "two", "other"):
+            fleet.admit(tx, self.site, name=name, clearance=None)
         return access.project_named(tx, "main").id, access.actor_named(tx, "operator").id
 
     @property

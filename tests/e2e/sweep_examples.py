@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
+LEAVE = {"target": "registry.example:443"}
 FORM = "application/x-www-form-urlencoded"
 
 
@@ -27,6 +28,7 @@ class Asked:
 
 USUAL = {
     "/api/v1/services/": {"name": "desk"}, "/api/v1/datasets/": {"name": "dataset"}, "/api/v1/projects/": {"name": "project"},
+    "/api/v1/nodes/": {"name": "=local"},
     "/api/v1/users/": {"name": "actor"}, "/datasets/": {"name": "dataset"}, "/models/": {"name": "model"},
     "/desks/": {"name": "desk"}, "/people/": {"name": "actor"}, "/api/v1/models/": {"name": "model"},
     "": {"run_id": "run", "answer_id": "answer", "token_id": "token", "request_id": "lowering",
@@ -62,6 +64,9 @@ EXAMPLES = {
         body={"verdict": "approve", "flow": "none", "credential": {}}, mends=("bad_flow",)
     ),
     "POST /api/v1/labels/key": Asked(body={"public": "no key"}, mends=("bad_key",)),
+    "POST /api/v1/nodes/{name}/clearance": Asked(body={"label": ""}),
+    "POST /api/v1/projects/{name}/egress": Asked(body=LEAVE),
+    "POST /api/v1/projects/{name}/egress/revoke": Asked(body={"target": LEAVE["target"]}),
     "POST /api/v1/projects/{name}/clearance": Asked(body={"label": ""}),
     "POST /api/v1/blobs/missing": Asked(body={"digests": ["{digest}"]}),
     "PUT /api/v1/blobs/{digest}": Asked(

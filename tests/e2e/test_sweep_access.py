@@ -10,7 +10,7 @@
     sign-in   401
 
 `viewer` to `owner` are asked in their own project; `auditor` and `operator` have a role on the home and in no project;
-`elsewhere` is each project role of another project, asking in this one.
+`elsewhere` is each project role of another project, asking in this one; `run` is a Run of this project by its own token.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import statistics
 import time
 
 import pytest
-from sweep_examples import EXAMPLES, Asked
+from sweep_examples import EXAMPLES, LEAVE, Asked
 from sweeps import EXPECTED, Named, Reply, World, furnish, named, request_of, routes, serving
 
 from baray import access
@@ -92,6 +92,8 @@ def things(world: World, route: str, project: str, token: str | None) -> dict[st
         found["desk"] = world.fresh()
         made = {"name": found["desk"], "kind": "desk", "index": found["index"], "audience": ["project"]}
         world.api("POST", f"services?project={project}", made)
+    if route.endswith("/egress/revoke"):
+        world.api("POST", f"projects/{project}/egress", LEAVE)
     if route in ("POST /api/v1/users/{name}/disable", "POST /people/{name}/disable"):
         found["actor"] = world.fresh()
         world.api("POST", "users", {"name": found["actor"]})

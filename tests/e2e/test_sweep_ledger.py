@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from homes import wait_for
-from sweep_examples import EXAMPLES, Asked
+from sweep_examples import EXAMPLES, LEAVE, Asked
 from sweeps import EXPECTED, Request, World, furnish, missing, request_of, routes, serving
 
 from baray import access
@@ -128,6 +128,8 @@ def prepared(world: World, route: str, sender: str) -> dict[str, str]:
     if route.endswith("/{run_id}/cancel"):
         asked = {"command": ["/bin/true"], "cpus": 1000, "name": "waits"}
         things["run"] = world.api("POST", f"runs?project={PROJECT}", asked)["id"]
+    if route.endswith("/egress/revoke"):
+        world.api("POST", f"projects/{PROJECT}/egress", LEAVE)
     if route == "POST /api/v1/services/{name}/stop":
         things["desk"] = world.fresh()
         made = {"name": things["desk"], "kind": "desk", "index": things["index"], "audience": ["project"]}

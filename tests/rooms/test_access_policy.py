@@ -37,6 +37,7 @@ label.lower       no     yes    yes     yes   | -       -        | run    -
 label.raise       no     no     yes     yes   | -       -        | run    -
 label.approve     no     no     yes     yes   | -       -        | admin  always
 project.clear     no     no     no      yes   | -       -        | admin  always
+egress.change     no     no     yes     yes   | -       -        | admin  always
 member.change     no     no     no      yes   | -       -        | admin  always
 actor.invite      no     no     no      yes   | -       -        | admin  always
 impersonate       no     no     no      yes   | -       -        | admin  -
@@ -44,6 +45,7 @@ token.manage      yes    yes    yes     yes   | yes     yes      | admin  -
 account.change    yes    yes    yes     yes   | yes     yes      | admin  always
 audit             -      -      -       -     | yes     yes      | read   -
 actor.change      -      -      -       -     | no      yes      | admin  always
+node.clear        -      -      -       -     | no      yes      | admin  always
 project.create    -      -      -       -     | no      yes      | admin  -
 witness.change    -      -      -       -     | no      yes      | admin  -
 """

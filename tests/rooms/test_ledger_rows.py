@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from baray import access, runs, serve
+from baray import access, fleet, runs, serve
 from baray.access import TokenRequest, parse_label
 from baray.catalog import FileEntry, SourceRequest, add_source
 from baray.ledger import verify_home
@@ -51,6 +51,12 @@ def whole(tmp_path_factory):
     desk = house.desk(house.add_index())
     other = house.desk(house.add_index("other"), name="other")
     site.store.write(lambda tx: serve.stop_service(tx, site, other, actor_id=house.operator))
+    site.store.write(lambda tx: fleet.admit(tx, site, name="local", clearance=parse_label("internal")))
+    for target, up_to in (("a.example:443", "internal"), ("b.example:443", "public")):
+        given = {"project_id": house.project, "target": target, "up_to": parse_label(up_to), "by": house.operator}
+        site.store.write(lambda tx, given=given: access.give_leave(tx, site, **given))
+    taken = {"project_id": house.project, "target": "b.example:443", "by": house.operator}
+    site.store.write(lambda tx: access.revoke_leave(tx, site, **taken))
     for part, count in enumerate(HALVES):
         answers(house, desk, part, count)
     house.close()
@@ -134,6 +140,13 @@ CHANGES = [
     ("UPDATE edge SET parent = 'v_x' WHERE role = 'input'", "edge r_", "nothing that the ledger binds"),
     ("DELETE FROM edge WHERE role = 'answers-from'", "edge w_", "is missing, though entry"),
     ("INSERT INTO edge SELECT id, 'r_x', 'made-by' FROM version LIMIT 1", "edge v_", "nothing that the ledger binds"),
+    ("UPDATE node SET clearance = NULL", "node n_", "clearance is None, entry"),
+    ("UPDATE node SET id = 'n_x'", "node n_x", "no entry tells of it"),
+    ("DELETE FROM node", "node n_", "its row is missing"),
+    ("UPDATE leave SET label = 'internal:land' WHERE revoked IS NULL", "leave el_", "label is 'internal:land', entry"),
+    ("UPDATE leave SET revoked = NULL WHERE revoked IS NOT NULL", "leave el_", "revoked is False, entry"),
+    ("UPDATE leave SET id = 'el_x' WHERE revoked IS NULL", "leave el_x", "no entry gave it"),
+    ("DELETE FROM leave", "leave el_", "its row is missing"),
     ("UPDATE version SET number = 5 WHERE source_id IS NOT NULL", "row of source:papers@v5", "number is 5"),
     ("UPDATE version SET summary = '{\"files\":7}' WHERE source_id IS NOT NULL", "row of source:papers", "summary is not"),
     ("UPDATE version SET run_id = 'r_x' WHERE thing_id IS NOT NULL", "row of index:", "run_id is r_x"),

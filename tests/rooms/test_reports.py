@@ -152,7 +152,7 @@ def test_machines_witnesses_and_the_head(house, tmp_path):
     document = report(house)
     machine = document["machines"][0]
     assert (machine["worker"], machine["tier"], machine["missing"]) == ("hall-1", "none", "no user namespaces")
-    assert machine["clearance"] is None
+    assert (machine["clearance"], machine["says"]) == ("public", None), "nobody assigned anything to it"
     assert document["witnesses"] == []
     head = house.api("GET", "ledger/head")[1]
     assert document["head"]["note"] == head["note"]

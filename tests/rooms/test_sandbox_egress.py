@@ -224,7 +224,7 @@ def test_a_run_without_egress_tries_nothing(home):
 
 
 @pytest.mark.parametrize("label", ["internal", "restricted", "secret"])
-def test_nothing_above_public_has_a_way_out(tmp_path, label):
+def test_nothing_above_public_has_a_way_out_without_leave(tmp_path, label):
     with open_home(tmp_path / "home") as home:
         source = home.add_source("letters", {"a.txt": b"x"}, label=parse_label(label))
         with pytest.raises(Refused, match=label) as caught:

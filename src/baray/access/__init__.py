@@ -4,7 +4,7 @@ Owns: actors, projects, roles, tokens, sessions, labels, decisions.
 Does not own: what an action does; a caller loads the row and passes what the decision needs.
 """
 
-from baray.access.gate import blocked, held_by, may_read, may_stand_for
+from baray.access.gate import blocked, held_by, may_leave, may_read, may_stand_for
 from baray.access.holding import check_holding, owners, set_actor_clearance, set_project_clearance
 from baray.access.identity import (
     DEFAULT_PROJECT,
@@ -21,6 +21,7 @@ from baray.access.identity import (
     subject_token,
 )
 from baray.access.labels import INTERNAL, LEVELS, PUBLIC, TOP, Label, cleared, flows, join, parse_label
+from baray.access.leaves import Leave, check_way_out, give_leave, leaves, revoke_leave, why_no_way_out
 from baray.access.policy import (
     ACTIONS,
     ALL_SCOPES,
@@ -93,6 +94,7 @@ __all__ = [
     "Actor",
     "Decision",
     "Label",
+    "Leave",
     "Rule",
     "Site",
     "Subject",
@@ -107,6 +109,7 @@ __all__ = [
     "check_holding",
     "check_reach",
     "check_scopes",
+    "check_way_out",
     "cleared",
     "create_actor",
     "create_project",
@@ -115,12 +118,15 @@ __all__ = [
     "disable_actor",
     "end_session",
     "flows",
+    "give_leave",
     "hash_secret",
     "held_by",
     "join",
+    "leaves",
     "live_sessions",
     "live_tokens",
     "load_actor",
+    "may_leave",
     "may_read",
     "may_stand_for",
     "members",
@@ -137,6 +143,7 @@ __all__ = [
     "redeem_link",
     "refusal",
     "require",
+    "revoke_leave",
     "revoke_token",
     "scope_missing",
     "set_actor_clearance",
@@ -147,4 +154,5 @@ __all__ = [
     "tokens_of",
     "touch_token",
     "well_formed",
+    "why_no_way_out",
 ]

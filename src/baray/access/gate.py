@@ -7,7 +7,7 @@ for those who may know what is blocked.
 
 from __future__ import annotations
 
-from baray.access.labels import Label, cleared, flows, parse_label
+from baray.access.labels import PUBLIC, Label, cleared, flows, parse_label
 from baray.access.policy import Actor
 from baray.core import Refused
 
@@ -33,6 +33,18 @@ def held_by(label: Label, clearance: Label | None, name: str) -> bool:
     return released and (
         clearance is None or flows(bare, Label(level=clearance.level, categories=clearance.categories))
     )
+
+
+MOST_EGRESS_LEVEL = 1
+"""Level above which no command has a way out, whatever leave was given."""
+
+
+def may_leave(label: Label, leave: Label | None) -> bool:
+    """Whether a command that holds `label` may reach a target outside for which there is leave up to `leave` (None: none).
+
+    The outside is no project: what is released to named ones only never goes there.
+    """
+    return label.level <= MOST_EGRESS_LEVEL and held_by(label, PUBLIC if leave is None else leave, "")
 
 
 def blocked(code: str, *, what: str, why: str, ask: str, change: str, status: int = 409) -> Refused:

@@ -49,6 +49,7 @@ ACTIONS: dict[str, Rule] = {
     "label.raise": Rule(role="steward", scope="run"),
     "label.approve": Rule(role="steward", scope="admin", proof="always"),
     "project.clear": Rule(role="owner", scope="admin", proof="always"),
+    "egress.change": Rule(role="steward", scope="admin", proof="always"),
     "member.change": Rule(role="owner", scope="admin", proof="always"),
     "actor.invite": Rule(role="owner", scope="admin", proof="always"),
     "impersonate": Rule(role="owner", scope="admin"),
@@ -58,6 +59,7 @@ ACTIONS: dict[str, Rule] = {
     # the whole home
     "audit": Rule(site="auditor", scope="read"),
     "actor.change": Rule(site="operator", scope="admin", proof="always"),
+    "node.clear": Rule(site="operator", scope="admin", proof="always"),
     "project.create": Rule(site="operator", scope="admin"),
     "witness.change": Rule(site="operator", scope="admin"),
 }

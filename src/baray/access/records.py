@@ -8,7 +8,7 @@ from sqlalchemy import Row, func, insert, select, update
 
 from baray.store import Tx, schema
 
-actor, member, project, token = schema.actor, schema.member, schema.project, schema.token
+actor, member, project, token, leave = schema.actor, schema.member, schema.project, schema.token, schema.leave
 
 
 def add_project(tx: Tx, row: dict[str, Any]) -> None:
@@ -143,3 +143,19 @@ def live_tokens(tx: Tx, now: float) -> list[Any]:
 def set_token(tx: Tx, token_id: str, values: dict[str, Any]) -> None:
     """Change a token's columns."""
     tx.execute(update(token).where(token.c.id == token_id).values(values))
+
+
+def add_leave(tx: Tx, row: dict[str, Any]) -> None:
+    """Insert a leave."""
+    tx.execute(insert(leave), row)
+
+
+def leaves(tx: Tx, project_id: str | None) -> list[Row[Any]]:
+    """The leaves that stand, of a project or of all, by target."""
+    statement = select(leave).where(leave.c.revoked.is_(None)).order_by(leave.c.target, leave.c.id)
+    return list(tx.execute(statement if project_id is None else statement.where(leave.c.project_id == project_id)))
+
+
+def end_leave(tx: Tx, leave_id: str, now: float) -> None:
+    """Mark a leave as revoked."""
+    tx.execute(update(leave).where(leave.c.id == leave_id).values(revoked=now))

@@ -22,8 +22,8 @@ import anyio.to_thread
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from baray import access, data, runs, serve, signin, web
-from baray.access import Site, TokenRequest
+from baray import access, data, fleet, runs, serve, signin, web
+from baray.access import Site, TokenRequest, parse_label
 from baray.app.layout import Layout, read_json, write_json
 from baray.app.recipes import recipe_table
 from baray.app.wire import open_site
@@ -54,6 +54,8 @@ class ControlOptions:
     """Address of the console as people reach it; empty: the one that is asked."""
     proxy: str = "127.0.0.1"
     """Addresses whose forwarded headers are believed behind a proxy."""
+    clearance: str = ""
+    """What this machine may hold at most by its setting; empty: everything."""
 
 
 class Control:
@@ -73,6 +75,7 @@ class Control:
         self._last_use = self.site.clock.monotonic()
         self.stopping = threading.Event()
         _first_start(self.site, layout)
+        self.site.store.write(self._admit)
         self.push()
 
     def push(self) -> None:
@@ -81,6 +84,11 @@ class Control:
             control = hashlib.sha256(self._key.encode()).hexdigest()
             snapshot = self.site.store.read(lambda tx: serve.snapshot(tx, self.site, control=control))
             write_json(self.layout.routes, snapshot, mode=0o600)
+
+    def _admit(self, tx: Tx) -> None:
+        """This machine may hold what its setting says, until a person assigns it something else."""
+        clearance = parse_label(self.options.clearance) if self.options.clearance else None
+        fleet.admit(tx, self.site, name=runs.LOCAL_WORKER, clearance=clearance)
 
     def ingest(self) -> int:
         """Take receipts that wait in the spool; returns how many."""

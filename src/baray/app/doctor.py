@@ -22,7 +22,18 @@ _LOW_DISK = 5 * 10**9  # bytes
 
 def examine(settings: Settings) -> dict[str, Any]:
     """`{ok, checks: [{name, state: ok|limited|missing, found, fix}]}`; `ok` is false where something needed is missing."""
-    checks = [_python(), _disk(settings), _user(), *_sandbox(settings), _ocr(), _fonts(), _compiler(), _gpu(), _parts()]
+    checks = [
+        _python(),
+        _disk(settings),
+        _user(),
+        _clearance(settings),
+        *_sandbox(settings),
+        _ocr(),
+        _fonts(),
+        _compiler(),
+        _gpu(),
+        _parts(),
+    ]
     needed = {"python", "disk", "data libraries"}
     return {"ok": all(row["state"] != "missing" or row["name"] not in needed for row in checks), "checks": checks}
 
@@ -65,6 +76,12 @@ def _user() -> dict[str, str]:
         fix = f"useradd --system --no-create-home --shell /usr/sbin/nologin {SYSTEM_USER}"
         return _row("system user", "limited", f"there is no user '{SYSTEM_USER}': control would run as root", fix)
     return _row("system user", "ok", f"control and router run as '{SYSTEM_USER}' where it can reach the home")
+
+
+def _clearance(settings: Settings) -> dict[str, str]:
+    """What this machine's own setting allows; what was assigned to it stands in the home, which only control opens."""
+    own = f"'{settings.clearance}' at most" if settings.clearance else "everything"
+    return _row("clearance", "ok", f"by its own setting {own}; what counts, with what was assigned: baray node list")
 
 
 def _sandbox(settings: Settings) -> list[dict[str, str]]:

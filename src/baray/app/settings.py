@@ -54,7 +54,8 @@ SETTINGS = (
     ),
     Setting(
         name="BARAY_CLEARANCE",
-        help="What this machine may hold at most, LEVEL[:CATEGORY,...]: a Run above it is not leased here; default all.",
+        help="What this machine may hold at most, LEVEL[:CATEGORY,...]; default all. It can lower what an operator "
+        "assigned with baray node clear, never raise it.",
     ),
     Setting(
         name="BARAY_BEHIND",

@@ -108,6 +108,8 @@ class Tree:
                 self._settings.public_url,
                 "--proxy",
                 self._settings.proxy,
+                "--clearance",
+                self._settings.clearance,
             ]
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")

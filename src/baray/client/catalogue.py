@@ -31,6 +31,8 @@ GROUPS: dict[str, str] = {
     "report": "Sheets for the people who answer for a home.",
     "project": "Boundaries of ownership.",
     "project member": "Who may do what in a project.",
+    "project egress": "What a project's commands may reach outside.",
+    "node": "Machines, and what each may hold.",
     "user": "People and service accounts.",
 }
 
@@ -102,6 +104,12 @@ COMMANDS: dict[str, Command] = {
     "label approve": Command("commands.label:APPROVE", "Sign for a request, or against it."),
     "label key": Command("commands.label:KEY", "Make the key that your approvals are signed with."),
     "project clear": Command("commands.label:CLEAR", "Say what a project may hold at most."),
+    "project egress allow": Command("commands.node:EGRESS_ALLOW", "Let commands above public reach a target outside."),
+    "project egress list": Command("commands.node:EGRESS_LIST", "List the targets that commands may reach."),
+    "project egress revoke": Command("commands.node:EGRESS_REVOKE", "Take the leave for a target back."),
+    "node list": Command("commands.node:LIST", "List machines and what each may hold."),
+    "node show": Command("commands.node:SHOW", "Show a machine, and what a lower clearance would reach."),
+    "node clear": Command("commands.node:CLEAR", "Say what a machine may hold at most."),
     "report sovereignty": Command(
         "commands.report:SOVEREIGNTY", "Where our data is, who read it, what left: one page."
     ),
@@ -163,6 +171,10 @@ PEOPLES_WORDS: dict[str, str] = {
     "acl": "label",
     "classification": "label",
     "tenant": "project",
+    "machine": "node",
+    "host": "node",
+    "firewall": "project egress",
+    "network": "project egress",
     "workspace": "project",
     "namespace": "project",
     "member": "project member",

@@ -143,6 +143,11 @@ KHMER: dict[str, str] = {
     "Requests that wait for signatures.": "សំណើដែលរង់ចាំហត្ថលេខា។",
     "Sign for a request, or against it.": "ចុះហត្ថលេខាយល់ព្រម ឬបដិសេធ។",
     "Say what a project may hold at most.": "កំណត់កម្រិតខ្ពស់បំផុតដែលគម្រោងអាចរក្សាទុក។",
+    "Say what a machine may hold at most.": "កំណត់កម្រិតខ្ពស់បំផុតដែលម៉ាស៊ីនអាចរក្សាទុក។",
+    "Machines, and what each may hold.": "ម៉ាស៊ីន និងអ្វីដែលម៉ាស៊ីននីមួយៗអាចរក្សាទុក។",
+    "What a project's commands may reach outside.": "គោលដៅខាងក្រៅដែលពាក្យបញ្ជារបស់គម្រោងអាចទៅដល់។",
+    "Let commands above public reach a target outside.": "អនុញ្ញាតឲ្យពាក្យបញ្ជាលើសសាធារណៈ ទៅដល់គោលដៅខាងក្រៅមួយ។",
+    "Take the leave for a target back.": "ដកការអនុញ្ញាតសម្រាប់គោលដៅមួយវិញ។",
     "Who you are here and what you may read.": "អ្នកជានរណា និងអាចអានអ្វី។",
 }
 

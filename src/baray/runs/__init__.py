@@ -16,14 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from baray.runs.context import AttemptContext, Input, InputFile
     from baray.runs.leases import apply, lease, renew, sweep
-    from baray.runs.queue import RunRequest, cancel, retry, submit, why
+    from baray.runs.protocol import LOCAL_WORKER
+    from baray.runs.queue import RunRequest, cancel, machines, retry, running_above, submit, why
     from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
     from baray.runs.sandbox.disk import why_no_images
     from baray.runs.sandbox.reduced import isolation
+    from baray.runs.sandbox.tries import check_targets
     from baray.runs.server import Bell, handle_worker
 
 __all__ = [
+    "LOCAL_WORKER",
     "STATES",
     "AttemptContext",
     "Bell",
@@ -35,6 +38,7 @@ __all__ = [
     "active",
     "apply",
     "cancel",
+    "check_targets",
     "counts",
     "get_run",
     "handle_worker",
@@ -42,9 +46,11 @@ __all__ = [
     "isolation",
     "lease",
     "list_runs",
+    "machines",
     "probe",
     "renew",
     "retry",
+    "running_above",
     "submit",
     "sweep",
     "why",
@@ -54,11 +60,13 @@ __all__ = [
 _PLACES = {
     "context": ("AttemptContext", "Input", "InputFile"),
     "leases": ("apply", "lease", "renew", "sweep"),
-    "queue": ("RunRequest", "cancel", "retry", "submit", "why"),
+    "protocol": ("LOCAL_WORKER",),
+    "queue": ("RunRequest", "cancel", "machines", "retry", "running_above", "submit", "why"),
     "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
     "sandbox.disk": ("why_no_images",),
     "sandbox.reduced": ("isolation",),
+    "sandbox.tries": ("check_targets",),
     "server": ("Bell", "handle_worker"),
 }
 

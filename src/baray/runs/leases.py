@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from baray import fleet
 from baray.access import Site, join, parse_label, project_by_id
 from baray.catalog import (
     FileEntry,
@@ -30,7 +31,7 @@ from baray.catalog import (
 from baray.core import BarayError, Fault
 from baray.runs import records
 from baray.runs.protocol import LEASE_SECONDS, AttemptResult, LeaseAnswer, LeaseGrant, Renewal, RenewAnswer, WorkerOffer
-from baray.runs.queue import end_run, fits, tell_egress
+from baray.runs.queue import end_run, fits, held_by_node, no_way_out, tell_egress
 from baray.runs.records import Run
 from baray.store import Tx
 
@@ -39,6 +40,7 @@ RETRY_FIRST_SECONDS = 1.0
 RETRY_MAX_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0  # a Run that waited so long is no longer overtaken by smaller ones
 _LOOK_AHEAD = 50
+_MOST_AHEAD = 3200  # Runs looked at where many of them may not be here
 _SWEPT = "runs.swept"  # word of `meta`: when leases were last swept
 _SWEPT_EVERY_SECONDS = LEASE_SECONDS / 4
 
@@ -143,6 +145,8 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
     cancel = tuple(row.id for row in held if row.cancel_asked is not None and row.id not in offer.known)
     taken = [json.loads(row.spec)["resources"] for row in held]
     whole = asdict(offer)
+    # What the worker says of its machine can lower what control assigned, and no more.
+    whole["clearance"] = str(fleet.in_force(fleet.node_named(tx, offer.worker), offer.clearance) or "")
     if offer.tier == "B" and records.count_projects(tx) > 1:
         whole["tier"] = "none"  # a second project came after commands had been taken in
     room = dict(whole)
@@ -181,14 +185,26 @@ def _give_up(tx: Tx, site: Site, row: Any, message: str) -> None:  # noqa: ANN40
 
 
 def _choose(tx: Tx, whole: dict[str, Any], room: dict[str, Any], now: float) -> str | None:
-    """The first Run in turn that fits the room left; one that waited long enough for room is not overtaken."""
-    for row in records.ready(tx, now, _LOOK_AHEAD):
-        spec = json.loads(row.spec)
-        if fits(spec, room, row.label):
-            return str(row.id)
-        if fits(spec, whole, row.label) and now - row.created > PATIENCE_SECONDS:
+    """The first Run in turn that fits the room left; one that waited long enough for room is not overtaken.
+
+    What may not be here at all is passed over, however much of it waits: else a few such Runs would stop all that come
+    after them.
+    """
+    ahead, seen = _LOOK_AHEAD, 0
+    while True:
+        rows = records.ready(tx, now, ahead)
+        barred = 0
+        for row in rows[seen:]:
+            spec = json.loads(row.spec)
+            if not held_by_node(row.label, whole) or no_way_out(tx, row.project_id, spec, row.label)[0]:
+                barred += 1
+            elif fits(spec, room, row.label):
+                return str(row.id)
+            elif fits(spec, whole, row.label) and now - row.created > PATIENCE_SECONDS:
+                return None
+        if not barred or len(rows) < ahead or ahead >= _MOST_AHEAD:
             return None
-    return None
+        ahead, seen = ahead * 4, len(rows)
 
 
 def _input_json(tx: Tx, site: Site, name: str, found: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from baray.core import Refused
 
+LOCAL_WORKER = "local"
+"""Name of the worker on the machine that control runs on."""
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 10.0
 MAX_WAIT_SECONDS = 20.0

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from baray.access import PUBLIC, Label, Site, blocked, check_holding, flows, join, owners, parse_label
+from baray import fleet
+from baray.access import (
+    PUBLIC,
+    Label,
+    Site,
+    blocked,
+    check_holding,
+    check_way_out,
+    flows,
+    join,
+    owners,
+    parse_label,
+    why_no_way_out,
+)
 from baray.catalog import VersionRow, add_edges
 from baray.core import Fault, NotFound, Refused, digest_json, iso_date, iso_time
 from baray.runs import records
@@ -15,8 +28,6 @@ from baray.runs.sandbox.tries import check_targets
 from baray.store import Tx
 
 MAX_PRIORITY = 100
-MOST_EGRESS_LEVEL = 0
-"""Level above which no command has a way out."""
 MOST_REDUCED_LEVEL = 1
 """Level above which no command runs with reduced isolation."""
 _DEFAULTS = {"cpus": 1, "memory_bytes": 2 * 2**30, "time_seconds": 86_400.0, "gpus": 0}
@@ -53,7 +64,7 @@ class RunRequest:
     expect_label: Label | None = None
     """Refuse unless the Run's label is this."""
     egress: tuple[str, ...] = ()
-    """Targets (`host:port`) that a command may reach; only at level public."""
+    """Targets (`host:port`) that a command may reach; above public only by the project's leave."""
     output_label_rule: str = "join"
     """"rows": outputs carry the join of their rows' labels, told by a trusted handler; "join": of everything mounted."""
     max_attempts: int = 1
@@ -67,7 +78,7 @@ class RunRequest:
 def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
     """Queue a Run. An identical one (same spec, not a command) that succeeded, waits or runs is given back as reused.
 
-    Raises Refused `unexpected_label`, `bad_request`, `no_sandbox`, and NotFound for a Run in `after`.
+    Raises Refused `unexpected_label`, `egress_label`, `bad_request`, `no_sandbox`, and NotFound for a Run in `after`.
     """
     _check(tx, request)
     label = join([request.label, *(parse_label(version.label) for version in request.inputs.values())])
@@ -233,12 +244,8 @@ def _check_after(tx: Tx, request: RunRequest) -> None:
 def _check_command(tx: Tx, request: RunRequest, label: Label) -> None:
     """Refuse a command at once where no worker can hold it, or where what it asks for does not go with its label."""
     check_targets(request.egress)
-    if request.egress and label.level > MOST_EGRESS_LEVEL:
-        raise Refused(
-            "egress_label",
-            f"The Run's label is '{label}': nothing above level '{PUBLIC}' may have a way out of its sandbox.",
-            fix="Leave out --allow-egress, or mount only what is public.",
-        )
+    if request.egress:
+        check_way_out(tx, request.project_id, label, request.egress, f"'{request.name}'")
     known = list(records.workers(tx).values())
     if not known or any(worker["tier"] == "A" for worker in known):
         return
@@ -326,15 +333,14 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
     if run.retry_at is not None:
         message = (run.error or {}).get("message", "its last attempt was lost")
         return f"Its next attempt starts at {iso_time(run.retry_at)}: {message}", ""
-    workers = records.workers(tx)
+    why, change = no_way_out(tx, run.project_id, run.spec, run.label)
+    if why:
+        return f"It may not reach what it asks for. {why}", f"{change} Ask: {owners(tx, run.project_id)}."
+    workers = machines(tx)
     if not workers:
         return "No worker has asked for work yet.", "See: baray status"
     if not any(held_by_node(run.label, worker) for worker in workers.values()):
-        told = ", ".join(f"{name} ({worker.get('clearance')})" for name, worker in sorted(workers.items()))
-        return (
-            f"Its label is '{run.label}', and no machine is cleared for that: {told}.",
-            "Let an operator clear a machine for it (BARAY_CLEARANCE), or take inputs of a lower label.",
-        )
+        return _no_machine(run.label, workers)
     if not any(fits(run.spec, worker, run.label) for worker in workers.values()):
         wanted = run.spec["resources"]
         return (
@@ -344,9 +350,46 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
     return "Workers are busy with Runs whose turn came first.", "See: baray run list"
 
 
-def held_by_node(label: str, worker: dict[str, Any]) -> bool:
+def _no_machine(label: str, workers: dict[str, dict[str, Any]]) -> tuple[str, str]:
+    told = ", ".join(f"{name} ({worker['clearance']})" for name, worker in sorted(workers.items()))
+    bare = replace(parse_label(label), releasable_to=None)
+    fix = f"Let an operator clear a machine for it: baray node clear {min(workers)} --to {bare}"
+    own = sorted(name for name, worker in workers.items() if worker["said"] and not held_by_node(label, worker, "said"))
+    if own:
+        fix += f" (of {', '.join(own)} the machine's own setting BARAY_CLEARANCE has to say so too)"
+    return (
+        f"Its label is '{label}', and no machine is cleared for that: {told}.",
+        f"{fix}, or take inputs of a lower label.",
+    )
+
+
+def machines(tx: Tx) -> dict[str, dict[str, Any]]:
+    """What each worker said of its machine; `clearance` is what counts there, `assigned` and `said` what it comes from."""
+    known = fleet.nodes(tx)
+    found = {}
+    for name, worker in records.workers(tx).items():
+        node, said = known.get(name), worker.get("clearance") or ""
+        assigned = "public" if node is None else str(node.clearance or "")
+        found[name] = worker | {"clearance": str(fleet.in_force(node, said) or ""), "assigned": assigned, "said": said}
+    return found
+
+
+def running_above(tx: Tx, worker: str, clearance: Label | None) -> list[Run]:
+    """Runs that a worker holds, of labels that a machine with `clearance` would not be leased any more."""
+    there = {"clearance": str(clearance or "")}
+    found = [records.get_run(tx, row.run_id) for row in records.held(tx, worker)]
+    return [run for run in found if run is not None and not held_by_node(run.label, there)]
+
+
+def no_way_out(tx: Tx, project_id: str, spec: dict[str, Any], label: str) -> tuple[str, str]:
+    """(why, what would change it) if a command may not reach its targets at its label in force; empty if it may."""
+    targets = (spec["sandbox"] or {}).get("egress")
+    return why_no_way_out(tx, project_id, parse_label(label), targets) if targets else ("", "")
+
+
+def held_by_node(label: str, worker: dict[str, Any], word: str = "clearance") -> bool:
     """Whether a machine may hold what carries `label`: its bytes are fetched to where the Run is."""
-    clearance = worker.get("clearance") or ""
+    clearance = worker.get(word) or ""
     bare = replace(parse_label(label), releasable_to=None)
     return not clearance or flows(bare, replace(parse_label(clearance), releasable_to=None))
 

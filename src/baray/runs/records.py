@@ -184,7 +184,7 @@ def later_runs(tx: Tx, run_id: str) -> list[Run]:
 
 
 _READY = (
-    "SELECT id, kind, spec, created, label FROM run WHERE state = 'queued' AND priority = ? AND cancel_asked IS NULL"
+    "SELECT id, project_id, kind, spec, created, label FROM run WHERE state = 'queued' AND priority = ? AND cancel_asked IS NULL"
     " AND (retry_at IS NULL OR retry_at <= ?) AND NOT EXISTS (SELECT 1 FROM edge JOIN run AS earlier"
     " ON earlier.id = edge.parent WHERE edge.child = run.id AND edge.role = 'after' AND earlier.state <> 'succeeded')"
     " ORDER BY created, rowid LIMIT ?"
@@ -192,7 +192,7 @@ _READY = (
 
 
 def ready(tx: Tx, now: float, limit: int) -> list[Any]:
-    """(id, kind, spec, created, label) of Runs that may start, first the one whose turn it is (hot).
+    """(id, project_id, kind, spec, created, label) of Runs that may start, first the one whose turn it is (hot).
 
     One statement for each priority in use: so the index gives the order, and a long queue is not sorted every time.
     """

@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0005"
+REVISION = "0006"
 
 metadata = MetaData(
     naming_convention={
@@ -315,6 +315,29 @@ provenance = Table(
     _id("run_id", key=True, to="run.id"),
     _text("digest"),
     _text("envelope"),
+)
+
+# Where it runs, and where it may reach.
+node = Table(
+    "node",
+    metadata,
+    _id("id", key=True),
+    _text("name", unique=True),
+    _text("clearance", null=True),
+    _id("by"),
+    _time("changed"),
+)
+leave = Table(
+    "leave",
+    metadata,
+    _id("id", key=True),
+    _id("project_id", to="project.id"),
+    _text("target"),
+    _text("label"),
+    _id("by"),
+    _time("created"),
+    _time("revoked", null=True),
+    Index(None, "project_id"),
 )
 
 # What answers.

@@ -9,7 +9,20 @@ from fastapi.staticfiles import StaticFiles
 
 from baray import __version__
 from baray.web import boundary
-from baray.web.api import account, admin, labels, ledger, reports, runs, services, sources, system, tokens
+from baray.web.api import (
+    account,
+    admin,
+    labels,
+    leaves,
+    ledger,
+    nodes,
+    reports,
+    runs,
+    services,
+    sources,
+    system,
+    tokens,
+)
 from baray.web.console import doorway, pages, people, rendering, report
 from baray.web.console import labels as label_pages
 from baray.web.house import House
@@ -37,6 +50,8 @@ def make_app(house: House) -> FastAPI:
         account.router,
         ledger.api,
         labels.router,
+        leaves.router,
+        nodes.router,
         reports.router,
         runs.router,
         services.router,

@@ -16,5 +16,6 @@ def start(arguments: Namespace) -> None:
         idle_exit_seconds=arguments.idle_exit,
         public_url=arguments.public_url,
         proxy=arguments.proxy,
+        clearance=arguments.clearance,
     )
     run_control(arguments.home, options)

@@ -47,7 +47,7 @@ def _of_server(cli: Cli) -> Json:
 
 def _status_lines(document: Json) -> list[str]:
     lines = fields((key, value) for key, value in document.items() if not isinstance(value, dict | list))
-    for key in ("processes", "counts"):
+    for key in ("processes", "machines", "counts"):
         value = document.get(key)
         if isinstance(value, dict):
             lines.append(f"{key}: " + ", ".join(_counted(name, inner) for name, inner in value.items()))

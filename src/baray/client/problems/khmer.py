@@ -30,6 +30,8 @@ NOUNS = {
     "actor": "គណនី",
     "token": "សោចូល",
     "witness": "សាក្សី",
+    "node": "ម៉ាស៊ីន",
+    "leave": "ការអនុញ្ញាតផ្លូវចេញ",
     "file": "ឯកសារ",
     "entry": "កំណត់ហេតុ",
     "page": "ទំព័រ",
@@ -139,7 +141,7 @@ PROBLEMS: dict[str, Khmer] = {
     "unexpected_label": Khmer(
         says="ស្លាកសម្ងាត់នៃលទ្ធផលនឹងខុសពីអ្វីដែលរំពឹង។",
         fix="រកមើលអ្វីដែលលើកវាឡើង៖ {command}",
-        forms={"The result would be '{label}', not '{expected}'.": "លទ្ធផលនឹងជា '{label}' មិនមែន '{expected}' ទេ។"},
+        forms={"'{name}' would be '{label}', not '{expected}'.": "'{name}' នឹងជា '{label}' មិនមែន '{expected}' ទេ។"},
     ),
     # files
     "no_such_file": Khmer(
@@ -302,7 +304,13 @@ PROBLEMS: dict[str, Khmer] = {
         forms={"{name} has no key to sign with.": "{name} មិនទាន់មានកូនសោសម្រាប់ចុះហត្ថលេខា។"},
     ),
     # a way out of the sandbox
-    "egress_label": Khmer(says="អ្វីដែលលើសពីសាធារណៈ មិនអាចមានផ្លូវចេញក្រៅទេ។", fix="កុំប្រើ --allow-egress ឬប្រើតែទិន្នន័យសាធារណៈ"),
+    "egress_label": Khmer(
+        says="ស្លាកសម្ងាត់នេះ មិនអាចមានផ្លូវចេញក្រៅទៅគោលដៅនោះទេ។",
+        fix="កុំប្រើ --allow-egress ឬប្រើតែទិន្នន័យសាធារណៈ ឬសុំអ្នកទទួលខុសត្រូវគម្រោង៖ {command}",
+    ),
+    "label_blocks_project": Khmer(says="ស្លាកសម្ងាត់នេះខ្ពស់ជាងអ្វីដែលគម្រោងអាចរក្សាទុក។", fix="សុំម្ចាស់គម្រោង៖ {command}"),
+    "self_approval": Khmer(says="អ្នកដែលបានស្នើ មិនអាចចុះហត្ថលេខាលើសំណើរបស់ខ្លួនទេ។", fix="សុំពីរនាក់ផ្សេងចុះហត្ថលេខា"),
+    "signed_already": Khmer(says="អ្នកបានចុះហត្ថលេខាលើសំណើនេះរួចហើយ។", fix="សុំម្នាក់ទៀតចុះហត្ថលេខា"),
     "bad_target": Khmer(
         says="គោលដៅនៃបណ្តាញនេះមិនត្រឹមត្រូវទេ។",
         fix="សរសេរឈ្មោះ និងច្រក៖ example.org:443",

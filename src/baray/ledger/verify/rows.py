@@ -27,6 +27,7 @@ ALWAYS_OPEN = (
     "the order between Runs, their progress and error texts",
     "a second Run that made the same bytes",
     "requests to lower a label and the words on them",
+    "names of machines, and the targets for which there is leave",
     "counts of usage, and the home's own notes in table meta",
 )
 """What no entry binds."""
@@ -42,6 +43,8 @@ _ROWS = {
     "service": "SELECT * FROM service ORDER BY rowid",
     "revision": "SELECT * FROM revision ORDER BY rowid",
     "raised": "SELECT * FROM raised ORDER BY rowid",
+    "node": "SELECT * FROM node ORDER BY rowid",
+    "leave": "SELECT * FROM leave ORDER BY rowid",
     "edge": "SELECT * FROM edge ORDER BY rowid",
     "witness": "SELECT * FROM witness ORDER BY rowid",
 }
@@ -64,6 +67,10 @@ class _Check:
         for values in cursor:
             self.notes.count("rows")
             yield dict(zip(names, values, strict=True))
+
+    def has(self, table: str) -> bool:
+        """Whether the home has the table: one of an earlier revision does not, and its ledger tells of no such rows."""
+        return bool(self.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (table,)).fetchone())
 
     def unknown(self, where: str, what: str) -> None:
         """Name a row that no entry tells of."""
@@ -94,7 +101,8 @@ def check_rows(connection: sqlite3.Connection, told: Told, notes: Notebook, *, d
     check = _Check(connection=connection, told=told, notes=notes, damaged=damaged)
     notes.not_checked += ALWAYS_OPEN
     parts: tuple[Callable[[_Check], None], ...] = (
-        _projects, _actors, _members, _tokens, _runs, _attempts, _services, _revisions, _raised, _edges, _witnesses,
+        _projects, _actors, _members, _tokens, _runs, _attempts, _services, _revisions, _raised, _nodes, _leaves, _edges,
+        _witnesses,
     )  # fmt: skip
     for part in parts:
         try:
@@ -234,16 +242,37 @@ def _revisions(check: _Check) -> None:
 
 
 def _raised(check: _Check) -> None:
-    if not check.connection.execute("SELECT 1 FROM sqlite_schema WHERE name = 'raised'").fetchone():
-        return  # a home from before labels could be raised
     left = dict(check.told.raised)
-    for row in check.rows("raised"):
+    for row in check.rows("raised") if check.has("raised") else ():
         where, said = f"raise {row['id']}", left.pop(row["id"], None)
         if said is None:
             check.unknown(where, "no entry tells of it")
         else:
             check.compare(where, row, said, ("version_id", "label"))
     check.missing("raise", left, "label")
+
+
+def _nodes(check: _Check) -> None:
+    left = dict(check.told.nodes)
+    for row in check.rows("node") if check.has("node") else ():
+        where, said = f"node {row['id']}", left.pop(row["id"], None)
+        if said is None:
+            check.unknown(where, "no entry tells of it")
+        else:
+            check.compare(where, row, said, ("clearance", "by"))
+    check.missing("node", left, "clearance")
+
+
+def _leaves(check: _Check) -> None:
+    left = dict(check.told.leaves)
+    for row in check.rows("leave") if check.has("leave") else ():
+        where, said = f"leave {row['id']}", left.pop(row["id"], None)
+        if said is None or "label" not in said:
+            check.unknown(where, "no entry gave it")
+            continue
+        check.compare(where, row, said, ("project_id", "label", "by"))
+        check.same(where, "revoked", row["revoked"] is not None, said["revoked"])
+    check.missing("leave", left, "label")
 
 
 def _edges(check: _Check) -> None:

@@ -49,6 +49,8 @@ class Told:
     """Index, count and root of the batches of Answers, in order."""
     witnesses: dict[str, Said] = field(default_factory=dict)
     """By digest of the key."""
+    nodes: dict[str, Said] = field(default_factory=dict)
+    leaves: dict[str, Said] = field(default_factory=dict)
     raised: dict[str, Said] = field(default_factory=dict)
     """Raises of versions; those of Runs and Revisions stand in their own rows."""
 
@@ -172,6 +174,26 @@ def _witness(told: Told, index: int, body: Body) -> None:
         told.witnesses.setdefault(facts["witness"], {})["size"] = (facts["size"], index)
 
 
+def _node(told: Told, index: int, body: Body) -> None:
+    clearance = body["facts"]["clearance"]
+    row = told.nodes.setdefault(body["subject"], {})
+    row |= {"clearance": (_RENAMED.get(clearance, clearance), index), "by": (body["actor"], index)}
+
+
+def _leave(told: Told, index: int, body: Body) -> None:
+    row = told.leaves.setdefault(body["subject"], {})
+    if body["kind"] == "leave.revoked":
+        row["revoked"] = (True, index)
+        return
+    said = {
+        "project_id": body.get("project", ""),
+        "by": body["actor"],
+        "label": body["facts"]["up_to"],
+        "revoked": False,
+    }
+    row |= {name: (value, index) for name, value in said.items()}
+
+
 def _copy(row: Said, body: Body, index: int, names: tuple[str, ...]) -> None:
     """Facts that carry the name of a column."""
     facts = body.get("facts", {})
@@ -190,6 +212,8 @@ _HANDLERS: dict[bytes, _Handler] = {
     **dict.fromkeys([b"version.published", b"source.added", b"version.deleted"], _version),
     **dict.fromkeys([b"service.created", b"service.revised", b"service.stopped", b"service.started"], _service),
     b"label.raised": _raised,
+    b"node.changed": _node,
+    **dict.fromkeys([b"leave.given", b"leave.revoked"], _leave),
     b"answers.batch": _batch,
     **dict.fromkeys([b"witness.added", b"witness.removed", b"head.witnessed"], _witness),
 }

@@ -7,6 +7,7 @@ import logging
 import os
 from pathlib import Path
 
+from baray.runs.protocol import LOCAL_WORKER
 from baray.runs.sandbox import find_cgroups
 from baray.runs.sandbox.reduced import isolation
 from baray.runs.worker.attempts import open_machine
@@ -20,7 +21,7 @@ def main(
     socket: Path,
     slots: int,
     *,
-    name: str = "local",
+    name: str = LOCAL_WORKER,
     modules: tuple[Path, ...] = (),
     allow_reduced: bool = False,
     clearance: str = "",

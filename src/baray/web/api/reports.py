@@ -14,9 +14,10 @@ from pydantic import Field
 
 from baray import __version__, catalog, runs, serve
 from baray import ledger as log
-from baray.access import LEVELS, actors, may_read, parse_label, projects
+from baray.access import LEVELS, actors, leaves, may_read, parse_label, projects
 from baray.core import NotFound, iso_time
 from baray.store import Tx
+from baray.web.api.leaves import leave_json
 from baray.web.api.shapes import MAX_NUMBER, Body
 from baray.web.boundary import READ_LEVEL, Caller, allow, house_of, signed_in, site_of
 from baray.web.console import paper
@@ -93,12 +94,13 @@ def sovereignty(request: Request, who: Caller, *, days: int) -> dict[str, Any]:
             "projects": len(projects(tx)),
             "people": sum(row.disabled is None for row in actors(tx)),
             "egress": _egress(acts),
+            "leaves": [leave_json(tx, one) for one in leaves(tx)],
             "reads": _reads(acts, names),
             "denials": _denials(acts, names),
             "lowered": sum(act.kind == "label.lowered" for act in acts),
             "reduced": sum(act.kind == "sandbox.reduced" for act in acts),
             "exports": _exports(site.ledger.since(tx, 0.0, ("export.done", "export.reviewed")), names),
-            "machines": _machines(runs.workers(tx), now),
+            "machines": _machines(runs.machines(tx), now),
             "witnesses": [_witness(row, head.size, now) for row in log.witnesses(tx)],
             "head": {"size": head.size, "root": head.root, "note": head.note, "vkey": site.ledger.vkey},
         }
@@ -209,10 +211,11 @@ def _reviewed(export: log.Entry, reviews: Iterable[tuple[str, int]]) -> bool:
 
 
 def _machines(workers: dict[str, dict[str, Any]], now: float) -> list[dict[str, Any]]:
-    """What each worker said of its machine. Only this machine's updates can be looked at, and only their age."""
+    """What each worker said of its machine, and what it may hold; of updates only this machine's, and only their age."""
     return [
         {"worker": name, "tier": said.get("tier", ""), "limits": said.get("limits", "")}
-        | {"missing": said.get("missing", ""), "clearance": said.get("clearance") or None}
+        | {"missing": said.get("missing", ""), "clearance": said["clearance"] or None}
+        | {"assigned": said["assigned"] or None, "says": said["said"] or None}
         | _updates(now)
         for name, said in sorted(workers.items())
     ]

@@ -61,7 +61,8 @@ class BuildBody(Body):
 
     name: str
     recipe: str = "text"
-    source: str
+    source: str = ""
+    dataset: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     label: str = ""
     expect_label: str = ""
@@ -235,6 +236,26 @@ class ProjectLabelBody(Body):
     """What a project may hold at most; an empty label takes the limit away."""
 
     label: str = Field(default="", max_length=1000)
+
+
+class NodeLabelBody(Body):
+    """What a machine may hold at most; an empty label takes the limit away. Runs above it there go on, or are cancelled."""
+
+    label: str = Field(max_length=1000)
+    running: str = Field(default="go-on", pattern="^(go-on|cancel)$")
+
+
+class LeaveBody(Body):
+    """A target outside that commands may reach, and the highest label of a Run that may."""
+
+    target: str = Field(max_length=300)
+    up_to: str = Field(default="internal", max_length=1000)
+
+
+class TargetBody(Body):
+    """A target whose leave is taken back."""
+
+    target: str = Field(max_length=300)
 
 
 def version_json(row: VersionRow) -> dict[str, Any]:

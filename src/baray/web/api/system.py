@@ -58,7 +58,13 @@ def status(request: Request, who: Who) -> dict[str, Any]:
         readable = partial(may_read, who.actor)
         kinds = ("source", "dataset", "index", "model")
         counts = {kind: len(catalog.newest(tx, who.project_id, kind, readable)) for kind in kinds}
-        return {"counts": counts, "runs": runs.counts(tx, who.project_id, readable), "entries": site.ledger.size(tx)}
+        machines = [f"{name} may hold {told['clearance'] or 'anything'}" for name, told in runs.machines(tx).items()]
+        return {
+            "machines": machines,
+            "counts": counts,
+            "runs": runs.counts(tx, who.project_id, readable),
+            "entries": site.ledger.size(tx),
+        }
 
     found = site.store.read(read)
     return {"version": __version__, "project": who.project} | house.status() | found | {"warnings": warnings(request)}
