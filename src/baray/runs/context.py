@@ -117,13 +117,19 @@ class AttemptContext:
             new.write_bytes(b"".join(lines))
             new.rename(path)
 
-    def progress(self, done: float, total: float, unit: str) -> None:
-        """Say how far the work is; called as often as you like, written four times a second and at the end."""
+    def progress(self, done: float, total: float, unit: str, *, kept: tuple[int, int] | None = None) -> None:
+        """Say how far the work is; called as often as you like, written four times a second and at the end.
+
+        `kept`: the step that this Attempt began from and that of the newest Checkpoint. One that got further may be lost or
+        killed as often as it likes: only Attempts that did not are counted.
+        """
         now = self.now()
         if done < total and 0 <= now - self._told[0] < PROGRESS_SECONDS:
             return
         self._told[0] = now
-        replace_json(self.run_dir / "progress.json", {"done": done, "total": total, "unit": unit}, durable=False)
+        told: dict[str, Any] = {"done": done, "total": total, "unit": unit}
+        told |= {"since": kept[0], "kept": kept[1]} if kept else {}
+        replace_json(self.run_dir / "progress.json", told, durable=False)
 
 
 def _step_of(line: bytes) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from baray import fleet
@@ -36,6 +36,8 @@ from baray.runs.records import Run
 from baray.store import Tx
 
 MAX_LOST = 5  # lost Attempts of one Run that are tried again: a machine that dies of it must not try for ever
+ADVANCED = "advanced"
+"""Reason of an Attempt that was lost or killed after it kept a newer Checkpoint than it began from: it counts for nothing."""
 RETRY_FIRST_SECONDS = 1.0
 RETRY_MAX_SECONDS = 60.0
 PATIENCE_SECONDS = 60.0  # a Run that waited so long is no longer overtaken by smaller ones
@@ -282,6 +284,9 @@ def _making(tx: Tx, site: Site, run: Run, result: AttemptResult, label: str) -> 
 
 def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
     states = {"cancelled": records.CANCELLED, "lost": records.LOST}
+    advanced = _has_advanced(tx, result)
+    if advanced:
+        result = replace(result, reason=ADVANCED)
     run = _close_attempt(tx, site, result, states.get(result.outcome, records.FAILED))
     if run is None:
         return False
@@ -289,15 +294,16 @@ def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
     if result.outcome == "cancelled" or run.cancel_asked is not None:
         end_run(tx, site, run, records.CANCELLED, values, actor_id=run.actor_id)
         return True
-    ended = records.attempt_states(tx, run.id)
+    ended = [row.state for row in records.attempts_of(tx, run.id) if row.reason != ADVANCED]
     failures, losses = ended.count(records.FAILED), ended.count(records.LOST)
     # A recipe of ours needs as much memory the next time: trying again would only take as long again.
     hopeless = result.outcome == "refused" or (result.reason == "memory" and run.kind != "command")
-    if hopeless or failures >= run.max_attempts or losses > MAX_LOST:
+    if hopeless or (not advanced and (failures >= run.max_attempts or losses > MAX_LOST)):
         end_run(tx, site, run, records.FAILED, values, actor_id=run.actor_id)
         return True
     # What was lost through no fault of its own is tried at once; what failed waits longer each time.
-    wait = 0.0 if result.outcome == "lost" else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
+    wait = 0.0 if advanced or result.outcome == "lost" else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
+    values["progress"] = _without_checkpoints(values["progress"])
     records.set_run(
         tx, run.id, values | {"state": records.QUEUED, "retry_at": site.clock.now() + wait if wait else None}
     )
@@ -313,6 +319,22 @@ def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
         facts=facts,
     )
     return True
+
+
+def _has_advanced(tx: Tx, result: AttemptResult) -> bool:
+    """Whether an Attempt that was lost or killed had kept a newer Checkpoint than the one it began from."""
+    if result.outcome != "lost" and result.reason != "signalled":
+        return False
+    run = records.get_run(tx, result.run_id)
+    told = result.progress or (run.progress if run is not None else None) or {}
+    return bool(told.get("kept", 0) > told.get("since", 0))
+
+
+def _without_checkpoints(progress: str | None) -> str | None:
+    """What the next Attempt begins with: the Checkpoints of this one prove nothing about that one."""
+    if progress is None:
+        return None
+    return records.to_json({name: value for name, value in json.loads(progress).items() if name not in {"since", "kept"}})
 
 
 def _close_attempt(tx: Tx, site: Site, result: AttemptResult, state: str) -> Run | None:

@@ -106,6 +106,8 @@ class Held:
             fresh = path.with_name(path.name + ".new")
             fresh.write_text(envelope, encoding="utf-8")
             fresh.rename(path)
+            # Published: nobody resumes from its Checkpoints any more. A Run that failed or was cancelled keeps them for a retry.
+            shutil.rmtree(self.folder.parent / "checkpoints", ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +170,7 @@ class Machine:
         facts: dict[str, Any] = {"run_id": held.run_id, "blobs": str(self.home / "blobs"), "spec": dict(grant.spec)}
         facts |= {"inputs": list(grant.inputs), "uid": base["uid"], "limit_bytes": limits.disk_bytes}
         replace_json(held.folder.parent / "spec.json", dict(grant.spec), durable=False)
+        (held.folder.parent / "progress.json").unlink(missing_ok=True)  # what an earlier Attempt told of itself
         replace_json(held.folder / "attempt.json", facts, durable=False)
         plan = self._plan(held, grant, base, limits)
         replace_json(held.folder / "supervisor.json", plan, durable=False)
@@ -208,6 +211,8 @@ class Machine:
     def _handler(self, held: Held, base: dict[str, Any]) -> dict[str, Any]:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(held.folder / "work")}
         environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
+        # A thread that waits sleeps: on a busy machine spinning made a step 18 times longer, and changes no result.
+        environment |= {"OMP_WAIT_POLICY": "passive", "TORCHINDUCTOR_CACHE_DIR": str(self.home / "cache" / "compiled")}
         if self.modules:
             environment["PYTHONPATH"] = ":".join(str(folder) for folder in self.modules)
         # -P: a module is never taken from the folder the process happens to stand in.
