@@ -219,6 +219,8 @@ INSIDE = {
     "BARAY_IN": "Folder of the inputs, read-only.",
     "BARAY_OUT": "Folder for the outputs, one folder each, by the names that `--output` gives.",
     "BARAY_RUN": "Id of the Run.",
+    "BARAY_API_SOCKET": "Socket by which a command reaches its own Run: see docs/notes/runs.md.",
+    "BARAY_METRICS": "File for the command's metrics where isolation is reduced, which has no sockets.",
     "BARAY_ATTEMPT": "Id of this Attempt.",
 }
 ROUTER = {

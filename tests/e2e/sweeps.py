@@ -22,6 +22,8 @@ from homes import Home, wait_for
 from sweep_examples import EXAMPLES, FORM, USUAL, Asked
 
 from baray import access, web
+from baray.runs.protocol import HeldLease, Renewal, WorkerOffer
+from baray.runs.worker.client import Control
 
 EXPECTED = Path(__file__).parent / "expected"
 
@@ -80,7 +82,9 @@ class World:
     """Project -> what an example names -> name or id there."""
     tokens: dict[tuple[str, str], str] = field(default_factory=dict)
     """(project, role) -> token of somebody with that role there and nowhere else."""
-    lines: dict[str, Line] = field(default_factory=dict)
+    own: dict[str, OwnToken] = field(default_factory=dict)
+    """Project -> a Run of it with its own token."""
+    lines: dict[str, Any] = field(default_factory=dict)
     count: int = 0
 
     def ask(
@@ -220,6 +224,28 @@ def furnish(world: World, project: str, label: str = "internal") -> None:
 def _asked(world: World, path: str, body: Any) -> Any:
     reply = world.ask("POST", f"/api/v1/{path}", body)
     return reply.json() if reply.status == 200 and reply.json()["outcome"] == "answered" else None
+
+
+class OwnToken:
+    """A Run's own token, which no command ever sees: it is got as a worker gets it, by playing a machine of 1,000 cores."""
+
+    def __init__(self, world: World, project: str) -> None:
+        self.control = Control(world.home.path / "run" / "worker.sock", 30)
+        world.lines[f"worker {len(world.lines)}"] = self.control  # closed with the world
+        source = world.source(project, world.fresh(), {"a.txt": b"open to all"}, "public")
+        asked = {"command": ["/bin/true"], "cpus": 1000, "name": "itself", "inputs": [source["ref"]]}
+        self.run = world.api("POST", f"runs?project={project}", asked)
+        self.worker = f"plays-{world.fresh()}"
+        offer = WorkerOffer(worker=self.worker, cpus=1000, memory_bytes=2**40, tier="A", limits="soft", wait_seconds=10)
+        self.grant = self.control.post("/worker/lease", offer).body["grant"]
+        assert self.grant["run_id"] == self.run["id"], self.grant
+
+    def live(self) -> str:
+        """The token, and a minute in which it is good."""
+        held = HeldLease(attempt_id=self.grant["attempt_id"], lease_token=self.grant["lease_token"])
+        reply = self.control.post("/worker/renew", Renewal(worker=self.worker, leases=(held,)))
+        assert not reply.body["stale"]
+        return str(self.grant["run_token"])
 
 
 def missing(things: dict[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@
     session   403: a person does this in a browser, never a token
     hidden    404: nothing of the kind exists for this caller
     sign-in   401
+    beyond    403: a Run's own token is good for that Run alone, whatever stands here
 
 `viewer` to `owner` are asked in their own project; `auditor` and `operator` have a role on the home and in no project;
 `elsewhere` is each project role of another project, asking in this one; `run` is a Run of this project by its own token.
@@ -21,7 +22,7 @@ import time
 
 import pytest
 from sweep_examples import EXAMPLES, LEAVE, Asked
-from sweeps import EXPECTED, Named, Reply, World, furnish, named, request_of, routes, serving
+from sweeps import EXPECTED, Named, OwnToken, Reply, World, furnish, named, request_of, routes, serving
 
 from baray import access
 
@@ -39,6 +40,7 @@ def world(tmp_path_factory, need):
                 world.tokens[project, role] = world.person(f"{role}-{project}", "internal", {project: role})
         for role in access.SITE_ROLES:
             world.tokens["", role] = on_the_home(world, f"site-{role}", role)
+        world.own["alpha"] = OwnToken(world, "alpha")
         yield world
 
 
@@ -55,7 +57,12 @@ def table() -> tuple[list[str], dict[str, dict[str, str]]]:
     return list(rows[0])[1:], {row.pop("route"): row for row in rows}
 
 
-_VERDICTS = {"role_too_weak": "role", "site_role_needed": "site-role", "session_needed": "session"}
+_VERDICTS = {
+    "role_too_weak": "role",
+    "site_role_needed": "site-role",
+    "session_needed": "session",
+    "run_token": "beyond",
+}
 
 
 def verdict(route: str, reply: Reply) -> str:
@@ -106,6 +113,8 @@ def askers(world: World, route: str, column: str) -> dict[str, str | None]:
         return {f"{role} of beta": world.tokens[OWN, role] for role in access.ROLES}
     if column == "none":
         return {column: None}
+    if column == "run":
+        return {column: world.own["alpha"].live()}
     if column in access.SITE_ROLES and route == "POST /api/v1/projects":
         return {column: on_the_home(world, world.fresh(), column)}  # who makes a project is its owner
     return {column: world.tokens["" if column in access.SITE_ROLES else "alpha", column]}
@@ -115,15 +124,18 @@ def observe(world: World, route: str, column: str) -> dict[str, str]:
     found = {}
     for who, token in askers(world, route, column).items():
         request = request_of(
-            world, route, things(world, route, "alpha", token), "" if column in access.SITE_ROLES else "alpha"
+            world,
+            route,
+            things(world, route, "alpha", None if column == "run" else token),
+            "" if column in access.SITE_ROLES else "alpha",
         )
-        found[who] = verdict(route, request.send(world, spare(world, route, token)))
+        found[who] = verdict(route, request.send(world, token if column == "run" else spare(world, route, token)))
     return found
 
 
 def test_every_route_has_a_row_and_every_row_a_route():
     columns, rows = table()
-    assert columns == ["none", *access.ROLES, *access.SITE_ROLES, "elsewhere"], "roles of access, weakest first"
+    assert columns == ["none", *access.ROLES, *access.SITE_ROLES, "elsewhere", "run"], "roles of access, weakest first"
     there = set(routes())
     new, gone = sorted(there - set(rows)), sorted(set(rows) - there)
     assert not new, (

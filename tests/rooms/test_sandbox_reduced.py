@@ -181,6 +181,30 @@ def test_a_command_runs_and_the_ledger_says_how(home):
     assert "tier B" in home.why(run.id)["attempts"][0]["sandbox"]
 
 
+def metrics(home, run):
+    path = home.path / "runs" / run.id / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [(one["step"], one["name"], one["value"]) for one in map(json.loads, lines)]
+
+
+def test_metrics_come_by_a_file_for_it_has_no_sockets(home):
+    lines = ['{"step":1,"name":"loss","value":0.5}', "no number", '{"step":2,"name":"loss","value":0.25}', '{"step":3']
+    script = "".join(f"echo '{line}' >> \"$BARAY_METRICS\";" for line in lines) + 'test -z "$BARAY_API_SOCKET"'
+    run = home.submit(command=("sh", "-c", script))
+    assert home.wait(run.id).state == "succeeded", (home.get(run.id).error, home.log(run.id))
+    assert metrics(home, run) == [(1, "loss", 0.5), (2, "loss", 0.25)]
+    assert "2 lines of metrics.jsonl were left out" in home.log(run.id)
+
+
+@pytest.mark.parametrize(
+    "script", ['ln -s /etc/passwd "$BARAY_METRICS"', 'mkfifo "$BARAY_METRICS"', 'mkdir "$BARAY_METRICS"']
+)
+def test_a_file_of_metrics_that_is_none_is_left_alone(home, script):
+    run = home.submit(command=("sh", "-c", script + "; exit 0"))
+    assert home.wait(run.id).state == "succeeded", (home.get(run.id).error, home.log(run.id))
+    assert metrics(home, run) == []
+
+
 def test_what_is_above_it_is_refused(home):
     with pytest.raises(Refused, match="restricted") as caught:
         home.submit(command=("true",), label=RESTRICTED)

@@ -71,7 +71,7 @@ from baray.access.sessions import (
     touch_token,
 )
 from baray.access.site import Site
-from baray.access.tokens import hash_secret, well_formed
+from baray.access.tokens import hash_secret, kind_of, new_secret, well_formed
 
 __all__ = [
     "ACTIONS",
@@ -122,6 +122,7 @@ __all__ = [
     "hash_secret",
     "held_by",
     "join",
+    "kind_of",
     "leaves",
     "live_sessions",
     "live_tokens",
@@ -132,6 +133,7 @@ __all__ = [
     "members",
     "narrowed",
     "needs_touch",
+    "new_secret",
     "open_session",
     "owners",
     "parse_label",

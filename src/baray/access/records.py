@@ -133,7 +133,7 @@ def live_tokens(tx: Tx, now: float) -> list[Any]:
     statement = select(*columns).where(
         token.c.revoked.is_(None),
         token.c.expires > now,
-        token.c.kind.in_(["pat", "svc", "run"]),
+        token.c.kind.in_(["pat", "svc"]),
         token.c.project_id.is_(None),
         token.c.scopes.contains('"ask"'),
     )

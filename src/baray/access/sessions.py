@@ -43,8 +43,6 @@ class TokenRequest:
     """How long it lives, at most MAX_TOKEN_SECONDS."""
     project_id: str | None = None
     """The one project it works in; None means its actor's."""
-    run_id: str | None = None
-    """The Run it dies with."""
     scopes: frozenset[str] = ALL_SCOPES
     """What it may do."""
     max_label: Label | None = None
@@ -85,7 +83,7 @@ def create_token(tx: Tx, site: Site, *, actor_id: str, request: TokenRequest, by
     row |= {"max_label": str(request.max_label) if request.max_label is not None else None}
     row |= {"way": request.way, "agent": request.agent, "proved": now if request.kind == "ses" else None}
     dates = {"created": now, "expires": now + request.seconds, "last_used": None, "revoked": None}
-    records.add_token(tx, row | dates | {"project_id": request.project_id, "run_id": request.run_id})
+    records.add_token(tx, row | dates | {"project_id": request.project_id})
     kind = "session.opened" if request.kind == "ses" else "token.created"
     facts = {"for": actor_id, "kind": request.kind} | ({"way": request.way} if request.way else {})
     if request.scopes != ALL_SCOPES:

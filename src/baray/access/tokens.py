@@ -12,7 +12,9 @@ from collections.abc import Callable
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 KINDS = ("pat", "svc", "run", "ses", "lnk", "inv")
-"""Personal, service account, one Run's, a browser session, a one-time sign-in link, an invitation."""
+"""Personal, service account, one Run's, a browser session, a one-time sign-in link, an invitation.
+
+A Run's is kept with its Attempt and lives as long as that one's lease: see `runs.by_token`."""
 _CHANCE = 41  # characters, 244 bits
 _SUM = 6
 
@@ -30,6 +32,11 @@ def well_formed(secret: str) -> bool:
     if head != "bry" or kind not in KINDS or len(tail) != _CHANCE + _SUM:
         return False
     return _checksum(secret[:-_SUM]) == secret[-_SUM:]
+
+
+def kind_of(secret: str) -> str:
+    """Its kind, one of KINDS; empty where it has not the form of a token."""
+    return secret.split("_", 2)[1] if well_formed(secret) else ""
 
 
 def hash_secret(secret: str) -> str:

@@ -121,6 +121,7 @@ class Control:
             bell=self.bell,
             recipes=recipe_table(),
             status=self.status,
+            pace=runs.Pace(),
             touch=self.touch,
         )
 
@@ -211,7 +212,7 @@ async def _serve(control: Control, listener: socket.socket) -> None:
     upkeep = threading.Thread(target=control.upkeep, name="upkeep", daemon=True)
     upkeep.start()
     port = listener.getsockname()[1]
-    write_json(control.layout.sockets / "control.json", {"port": port})
+    write_json(control.layout.sockets / "control.json", {"port": port, "host": control.options.host})
     side = asyncio.create_task(workers.serve(sockets=[pipe]))
     main = asyncio.create_task(public.serve(sockets=[listener]))
     while not main.done():

@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "run.succeeded": "A Run ended well; its outputs were published in the same transaction, and its provenance was signed.",
     "run.failed": "A Run ended in failure; the decision is the error's code.",
     "run.cancelled": "A Run was cancelled.",
+    "run.reported": "A Run's command began to report numbers by its own token: the Run acts, for the actor that the facts name.",
     "run.retried": "A Run was put back into the queue after a lost or failed Attempt, or by hand.",
     "sandbox.reduced": "A tenant's command ran with less than the full sandbox, as the settings allow.",
     "egress.allowed": "A command reached targets outside, as its Run's list allows: how often, and how many bytes.",

@@ -16,27 +16,31 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from baray.runs.context import AttemptContext, Input, InputFile
     from baray.runs.leases import apply, lease, renew, sweep
-    from baray.runs.protocol import LOCAL_WORKER
+    from baray.runs.protocol import LOCAL_WORKER, MAX_REPORT_BYTES
     from baray.runs.queue import RunRequest, cancel, machines, retry, running_above, submit, why
     from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
     from baray.runs.sandbox.disk import why_no_images
     from baray.runs.sandbox.reduced import isolation
     from baray.runs.sandbox.tries import check_targets
-    from baray.runs.server import Bell, handle_worker
+    from baray.runs.server import Bell, Delegate, Pace, by_token, handle_worker, report
 
 __all__ = [
     "LOCAL_WORKER",
+    "MAX_REPORT_BYTES",
     "STATES",
     "AttemptContext",
     "Bell",
+    "Delegate",
     "Input",
     "InputFile",
+    "Pace",
     "Run",
     "RunRequest",
     "TierReport",
     "active",
     "apply",
+    "by_token",
     "cancel",
     "check_targets",
     "counts",
@@ -49,6 +53,7 @@ __all__ = [
     "machines",
     "probe",
     "renew",
+    "report",
     "retry",
     "running_above",
     "submit",
@@ -60,14 +65,14 @@ __all__ = [
 _PLACES = {
     "context": ("AttemptContext", "Input", "InputFile"),
     "leases": ("apply", "lease", "renew", "sweep"),
-    "protocol": ("LOCAL_WORKER",),
+    "protocol": ("LOCAL_WORKER", "MAX_REPORT_BYTES"),
     "queue": ("RunRequest", "cancel", "machines", "retry", "running_above", "submit", "why"),
     "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
     "sandbox.disk": ("why_no_images",),
     "sandbox.reduced": ("isolation",),
     "sandbox.tries": ("check_targets",),
-    "server": ("Bell", "handle_worker"),
+    "server": ("Bell", "Delegate", "Pace", "by_token", "handle_worker", "report"),
 }
 
 

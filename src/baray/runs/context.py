@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,9 +104,7 @@ class AttemptContext:
 
     def metric(self, name: str, value: float, *, step: int) -> None:
         """Append a number to metrics.jsonl."""
-        line = {"step": step, "time": round(self.now(), 3), "name": name, "value": value}
-        with (self.run_dir / "metrics.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        append_metrics(self.run_dir, [{"step": step, "time": round(self.now(), 3), "name": name, "value": value}])
 
     def forget_metrics(self, *, after: int) -> None:
         """Drop the lines of steps that a resumed Attempt does again, so that a curve has each step once."""
@@ -138,6 +136,13 @@ def _step_of(line: bytes) -> float:
         return float(json.loads(line)["step"])
     except ValueError:
         return float("inf")
+
+
+def append_metrics(run_dir: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Append `{step, time, name, value}` to a Run's metrics.jsonl, all in one write: lines of two writers never mix."""
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    with (run_dir / "metrics.jsonl").open("ab", buffering=0) as file:
+        file.write(text.encode())
 
 
 def replace_json(path: Path, value: object, *, durable: bool) -> None:

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from baray import fleet
-from baray.access import Site, join, parse_label, project_by_id
+from baray.access import Site, hash_secret, join, new_secret, parse_label, project_by_id
 from baray.catalog import (
     FileEntry,
     Making,
@@ -56,7 +56,7 @@ def lease(site: Site, offer: WorkerOffer, is_current: Callable[[], bool] = lambd
     granted = site.store.write(lambda tx: _lease(tx, site, offer) if is_current() else LeaseAnswer())
     if isinstance(granted, LeaseAnswer):
         return granted
-    row, attempt_id, token, cancel = granted
+    row, attempt_id, token, run_token, cancel = granted
     spec = json.loads(row.spec)
     try:
         inputs = site.store.read(
@@ -69,7 +69,13 @@ def lease(site: Site, offer: WorkerOffer, is_current: Callable[[], bool] = lambd
         apply(site, result)
         return LeaseAnswer(cancel=cancel)
     grant = LeaseGrant(
-        attempt_id=attempt_id, lease_token=token, run_id=row.id, number=row.attempts, spec=spec, inputs=inputs
+        attempt_id=attempt_id,
+        lease_token=token,
+        run_id=row.id,
+        number=row.attempts,
+        spec=spec,
+        inputs=inputs,
+        run_token=run_token,
     )
     return LeaseAnswer(grant=grant, cancel=cancel)
 
@@ -134,7 +140,7 @@ def sweep(site: Site) -> int:
     return site.store.write(write) + int(any_due)
 
 
-_Granted = tuple[Any, str, str, tuple[str, ...]]
+_Granted = tuple[Any, str, str, str, tuple[str, ...]]
 
 
 def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
@@ -169,6 +175,10 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
     values |= {"lease_token": token, "lease_expires": now + LEASE_SECONDS, "started": now}
     sandboxed = json.loads(row.spec)["command"] is not None
     values["sandbox"] = f"tier {offer.tier}, {offer.limits}" if sandboxed else f"trusted, {offer.limits}"
+    # Its token stands with the lease and in no list of tokens: whatever ends the one has ended the other. Only where there
+    # is a hatch to use it: a trusted handler writes its metrics itself, and reduced isolation has no sockets.
+    run_token = new_secret("run") if sandboxed and offer.tier == "A" else ""
+    values["token_hash"] = hash_secret(run_token) if run_token else None
     records.add_attempt(tx, values)
     # The intent is committed before the effect: a started process always has an entry.
     facts = {"attempt": attempt_id, "number": row.attempts, "sandbox": f"tier-{offer.tier}" if sandboxed else "trusted"}
@@ -177,7 +187,7 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
         site.ledger.append(
             tx, kind, actor=row.actor_id, subject=chosen, project=row.project_id, label=row.label, facts=facts
         )
-    return row, attempt_id, token, cancel
+    return row, attempt_id, token, run_token, cancel
 
 
 def _give_up(tx: Tx, site: Site, row: Any, message: str) -> None:  # noqa: ANN401 - a row
@@ -302,7 +312,11 @@ def _apply_failure(tx: Tx, site: Site, result: AttemptResult) -> bool:
         end_run(tx, site, run, records.FAILED, values, actor_id=run.actor_id)
         return True
     # What was lost through no fault of its own is tried at once; what failed waits longer each time.
-    wait = 0.0 if advanced or result.outcome == "lost" else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
+    wait = (
+        0.0
+        if advanced or result.outcome == "lost"
+        else min(RETRY_MAX_SECONDS, RETRY_FIRST_SECONDS * 2 ** (failures - 1))
+    )
     values["progress"] = _without_checkpoints(values["progress"])
     records.set_run(
         tx, run.id, values | {"state": records.QUEUED, "retry_at": site.clock.now() + wait if wait else None}
@@ -334,7 +348,9 @@ def _without_checkpoints(progress: str | None) -> str | None:
     """What the next Attempt begins with: the Checkpoints of this one prove nothing about that one."""
     if progress is None:
         return None
-    return records.to_json({name: value for name, value in json.loads(progress).items() if name not in {"since", "kept"}})
+    return records.to_json(
+        {name: value for name, value in json.loads(progress).items() if name not in {"since", "kept"}}
+    )
 
 
 def _close_attempt(tx: Tx, site: Site, result: AttemptResult, state: str) -> Run | None:

@@ -4,11 +4,14 @@ POST /worker/lease   WorkerOffer   -> LeaseAnswer    long poll: answers when the
 POST /worker/renew   Renewal       -> RenewAnswer
 POST /worker/result  AttemptResult -> ResultAnswer   repeating is free: the lease token makes it idempotent
 POST /worker/leave   Leave         -> LeaseAnswer    it stops asking; what it started goes on
+
+And what a Run itself says, by its own token (`POST /api/v1/runs/self/metrics`): a Report.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
@@ -20,6 +23,15 @@ LOCAL_WORKER = "local"
 LEASE_SECONDS = 60.0
 RENEW_SECONDS = 10.0
 MAX_WAIT_SECONDS = 20.0
+MAX_REPORT_BYTES = 64 * 2**10
+"""Of one report, as it is sent."""
+MAX_REPORT_POINTS = 1000
+MAX_POINTS = 200_000
+"""Numbers that one Attempt may report: about 20 MB."""
+_MAX_STEP = 2**53
+_LARGEST = 1e300
+_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._/%@+-]{0,99}")  # name of a metric, or unit
+_POINT, _PROGRESS = {"step", "name", "value"}, {"done", "total", "unit"}
 
 _Record = TypeVar("_Record")
 
@@ -70,6 +82,8 @@ class LeaseGrant:
     """Inputs with their files, as context.Input without the blobs' paths."""
     devices: tuple[str, ...] = ()
     """Device nodes that it may use: those of its GPUs."""
+    run_token: str = ""
+    """The Run's own, for the hatch of its sandbox; empty for what has none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,6 +172,28 @@ class ResultAnswer:
     """The signed statement about a Run that succeeded, for its directory; also when the result came before."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Point:
+    """One number that a Run wrote down."""
+
+    step: int
+    """0..2^53."""
+    name: str
+    """What it measures."""
+    value: float
+    """Finite, within 1e300 of zero."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """What a Run says of itself."""
+
+    points: tuple[Point, ...]
+    """Numbers."""
+    progress: Mapping[str, Any] | None = None
+    """`{done, total, unit}`."""
+
+
 def encode(message: Any) -> bytes:  # noqa: ANN401 - one of the records above
     """JSON of a message."""
     return json.dumps(asdict(message), ensure_ascii=False).encode()
@@ -201,6 +237,63 @@ def read_answer(found: dict[str, Any]) -> LeaseAnswer:
     if grant is not None:
         grant = _checked(LeaseGrant, grant | {name: tuple(grant.get(name, ())) for name in ("inputs", "devices")})
     return LeaseAnswer(grant=grant, cancel=tuple(found.get("cancel", ())))
+
+
+def read_report(body: bytes) -> Report:
+    """A report from its JSON: one point, a list of them, or `{"metrics": [...], "progress": {...}}`.
+
+    Raises Refused `bad_report`, `too_large`.
+    """
+    if len(body) > MAX_REPORT_BYTES:
+        raise Refused(
+            "too_large", f"A report may have {MAX_REPORT_BYTES} bytes at most.", fix="Send several.", status=413
+        )
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise _bad_report("it is not JSON") from error
+    progress = None
+    if isinstance(found, dict) and not found.keys() & _POINT:
+        if not found or found.keys() - {"metrics", "progress"}:
+            raise _bad_report(f"it has {', '.join(sorted(map(repr, found))) or 'nothing'}")
+        progress = None if found.get("progress") is None else _read_progress(found["progress"])
+        found = found.get("metrics", [])
+    points = found if isinstance(found, list) else [found]
+    if len(points) > MAX_REPORT_POINTS:
+        raise _bad_report(f"it holds {len(points)} numbers, {MAX_REPORT_POINTS} at most go into one")
+    return Report(points=tuple(_read_point(one) for one in points), progress=progress)
+
+
+def _read_point(found: object) -> Point:
+    if not isinstance(found, dict) or found.keys() != _POINT:
+        raise _bad_report("a number has exactly step, name and value")
+    step, name, value = found["step"], found["name"], found["value"]
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step <= _MAX_STEP:
+        raise _bad_report("a step is a whole number from 0 to 2^53")
+    if not isinstance(name, str) or not _WORD.fullmatch(name):
+        raise _bad_report("a name has 1 to 100 of A-Z a-z 0-9 . _ / % @ + - and spaces")
+    return Point(step=step, name=name, value=_number(value, "a value"))
+
+
+def _read_progress(found: object) -> dict[str, Any]:
+    if not isinstance(found, dict) or found.keys() - _PROGRESS or not {"done", "total"} <= found.keys():
+        raise _bad_report("progress has done, total and a unit")
+    unit = found.get("unit", "")
+    if not isinstance(unit, str) or (unit and not _WORD.fullmatch(unit)):
+        raise _bad_report("a unit is a short word")
+    return {"done": _number(found["done"], "done"), "total": _number(found["total"], "total"), "unit": unit}
+
+
+def _number(found: object, what: str) -> float:
+    if isinstance(found, bool) or not isinstance(found, int | float) or not abs(found) < _LARGEST:
+        raise _bad_report(f"{what} is a number within 1e300 of zero")
+    return found
+
+
+def _bad_report(why: str) -> Refused:
+    return Refused(
+        "bad_report", f"The report cannot be read: {why}.", fix='Send {"step": 1, "name": "loss", "value": 0.5}'
+    )
 
 
 def _checked(kind: type[_Record], found: dict[str, Any]) -> _Record:

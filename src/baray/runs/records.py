@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Row, func, insert, select, update
 
 from baray.core import canonical_json
 from baray.store import Tx, schema
@@ -246,6 +246,23 @@ def leased(tx: Tx, attempt_id: str, lease_token: str) -> Any:  # noqa: ANN401 - 
     statement = select(*columns).join(run, run.c.id == attempt.c.run_id)
     where = (attempt.c.id == attempt_id) & (attempt.c.lease_token == lease_token)
     return tx.execute(statement.where(where, attempt.c.state == RUNNING, run.c.state == RUNNING)).first()
+
+
+_LIVE = (
+    "SELECT attempt.id AS attempt_id, attempt.number, attempt.points, run.* FROM attempt JOIN run ON run.id = run_id"
+    " WHERE token_hash = ? AND attempt.state = 'running' AND lease_expires > ?"
+    " AND run.state = 'running' AND cancel_asked IS NULL"
+)
+
+
+def of_token(tx: Tx, hashed: str, now: float) -> Row[Any] | None:
+    """The Attempt, with its Run, whose lease is live and whose Run's own token has this hash, else None (hot)."""
+    return tx.hot(_LIVE, (hashed, now)).first()
+
+
+def add_points(tx: Tx, attempt_id: str, count: int) -> None:
+    """Count what an Attempt reported."""
+    tx.hot("UPDATE attempt SET points = points + ? WHERE id = ?", (count, attempt_id))
 
 
 def end_attempt(tx: Tx, attempt_id: str, lease_token: str, values: dict[str, Any]) -> bool:

@@ -1,18 +1,26 @@
-"""Control's side of the worker protocol, and the bell that a worker's long poll waits on, so that nothing sleeps in a loop."""
+"""Control's side: of the worker protocol, with the bell that a long poll waits on; and of what a Run says by its own token.
+
+A Run's token is good for its own Run and for as long as the lease of its Attempt: that stands in one statement
+(`records.of_token`), so there is no list of tokens that somebody could forget to clear.
+"""
 
 from __future__ import annotations
 
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from baray.access import Site
+from baray.access import Site, hash_secret, load_actor
 from baray.catalog import provenance
-from baray.core import BarayError, NotFound
+from baray.core import BarayError, NotFound, Refused
 from baray.runs import records
+from baray.runs.context import append_metrics, replace_json
 from baray.runs.leases import apply, lease, renew
 from baray.runs.protocol import (
+    MAX_POINTS,
     MAX_WAIT_SECONDS,
     LeaseAnswer,
     Leave,
@@ -24,8 +32,14 @@ from baray.runs.protocol import (
     read_message,
     read_offer,
     read_renewal,
+    read_report,
     read_result,
 )
+from baray.runs.records import Run
+from baray.store import Tx
+
+REPORTS_EACH_SECOND = 20.0
+_BURST = 40.0
 
 
 class Bell:
@@ -92,6 +106,109 @@ class Bell:
                 return False
             self._told[worker] = text
             return True
+
+
+class Pace:
+    """How often a Run may report: one bucket for each Attempt, and none for what has ended."""
+
+    def __init__(self) -> None:
+        """Start with full buckets."""
+        self._lock = threading.Lock()
+        self._levels: dict[str, tuple[float, float]] = {}
+
+    def take(self, attempt_id: str, now: float) -> None:
+        """Take one place at `now`, monotonic. Raises Refused `too_fast` (429)."""
+        with self._lock:
+            level, then = self._levels.get(attempt_id, (_BURST, now))
+            level = min(_BURST, level + (now - then) * REPORTS_EACH_SECOND)
+            if level < 1.0:
+                refused = Refused(
+                    "too_fast",
+                    f"This Run reports more than {REPORTS_EACH_SECOND:.0f} times a second.",
+                    fix="Send several numbers in one report.",
+                    status=429,
+                )
+                refused.headers["Retry-After"] = "1"
+                raise refused
+            self._levels[attempt_id] = (level - 1.0, now)
+            full = [
+                one for one, (left, at) in self._levels.items() if left + (now - at) * REPORTS_EACH_SECOND >= _BURST
+            ]
+            for one in full:
+                del self._levels[one]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delegate:
+    """A Run that acts by its own token, for the actor who asked for it."""
+
+    run: Run
+    """The Run."""
+    attempt_id: str
+    """The Attempt whose lease is live."""
+    number: int
+    """Which Attempt it is."""
+    points: int
+    """Numbers that it has reported."""
+
+    def facts(self) -> dict[str, Any]:
+        """Of an entry that the Run is the actor of: for whom it acts."""
+        return {"for": self.run.actor_id, "attempt": self.attempt_id}
+
+
+def by_token(tx: Tx, secret: str, now: float) -> Delegate:
+    """The Run whose own token this is. Raises Refused `bad_token` (401) once its Attempt's lease has ended in any way."""
+    row = records.of_token(tx, hash_secret(secret), now)
+    run = None if row is None else records.get_run(tx, row.id)
+    if row is None or run is None:
+        raise Refused(
+            "bad_token",
+            "The token is not valid: the Attempt that it was made for has ended.",
+            fix="A Run's token lives no longer than its Attempt.",
+            status=401,
+        )
+    load_actor(tx, run.actor_id)  # refuses where the account is disabled
+    return Delegate(run=run, attempt_id=row.attempt_id, number=row.number, points=row.points)
+
+
+def report(site: Site, run_dir: Path, secret: str, body: bytes) -> int:
+    """Add to a Run's metrics and progress what it sends by its own token; how many numbers.
+
+    Raises Refused `bad_token`, `bad_report`, `too_large`, `too_many_points`.
+    """
+    told = read_report(body)
+    now = site.clock.now()
+    lines = [{"step": one.step, "time": round(now, 3), "name": one.name, "value": one.value} for one in told.points]
+
+    def write(tx: Tx) -> None:
+        # The lease is looked at where its end is written, too: nothing is added to a Run after its Attempt.
+        found = by_token(tx, secret, now)
+        if found.points + len(lines) > MAX_POINTS:
+            raise Refused(
+                "too_many_points",
+                f"One Attempt may report {MAX_POINTS} numbers; it has reported {found.points}.",
+                fix="Report every tenth or hundredth step.",
+                status=413,
+            )
+        if lines and not found.points:
+            site.ledger.append(
+                tx,
+                "run.reported",
+                actor=found.run.id,
+                subject=found.run.id,
+                project=found.run.project_id,
+                label=found.run.label,
+                facts=found.facts(),
+            )
+        run_dir.mkdir(mode=0o2750, exist_ok=True)
+        if lines:
+            records.add_points(tx, found.attempt_id, len(lines))
+            append_metrics(run_dir, lines)
+        if told.progress is not None:
+            replace_json(run_dir / "progress.json", told.progress, durable=False)  # its worker tells it on
+
+    site.store.write(write)
+    return len(lines)
 
 
 def handle_worker(site: Site, bell: Bell, path: str, body: bytes) -> tuple[int, bytes]:

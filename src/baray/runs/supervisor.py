@@ -148,9 +148,10 @@ class Log:
 class Supervision:
     """Watches one child until it ended or has to end."""
 
-    def __init__(self, directory: str, plan: Plan, log: Log) -> None:
-        """Prepare to run `plan`."""
+    def __init__(self, directory: str, plan: Plan, log: Log, token: bytes = b"") -> None:
+        """Prepare to run `plan`; `token` is the Run's own, for its hatch."""
         self.directory, self.plan, self.log = directory, plan, log
+        self.token, self.hatch = token, -1
         self.limits = plan["limits"]
         self.reason, self.asked = "", False
         self.kill_at = self.next_tick = self.next_disk = 0.0
@@ -164,6 +165,7 @@ class Supervision:
         pipes = (child_output, child_status, child_trouble)
         parent = os.getpid()
         proxy = launch.start_proxy(self.plan, self.directory)
+        self.hatch = launch.open_hatch(self.plan, self.directory)
         pid = os.fork()
         if pid == 0:
             launch.become_child(self.plan, parent, pipes, proxy)
@@ -192,6 +194,8 @@ class Supervision:
         poller = select.poll()
         poller.register(output, select.POLLIN)
         poller.register(handle, select.POLLIN)
+        if self.hatch >= 0:
+            poller.register(self.hatch, select.POLLIN)
         while True:
             for ready, event in poller.poll(TICK_SECONDS * 1000):
                 if ready == handle:
@@ -199,6 +203,10 @@ class Supervision:
                     _, wait_status, usage = os.wait4(pid, 0)
                     self.tree.child = 0
                     return wait_status, usage
+                if ready == self.hatch:  # the first who knocks; from now on its own process answers
+                    poller.unregister(self.hatch)
+                    launch.start_hatch(self.plan, self.hatch, self.token)
+                    continue
                 data = os.read(output, 65536) if event & select.POLLIN else b""
                 if data:
                     self.log.write(data)
@@ -291,7 +299,9 @@ def main(directory: str) -> int:
     log = Log(plan["log"], plan["limits"]["log_bytes"])
     if plan["number"] > 1:
         log.note(f"attempt {plan['number']}")
-    supervision = Supervision(directory, plan, log)
+    # The Run's own token comes by the pipe that the worker holds, and stands in no file.
+    token = os.read(0, 4096) if plan["sandbox"] and plan["sandbox"]["hatch"] else b""
+    supervision = Supervision(directory, plan, log, token)
     state = supervision.run()
     if state["message"]:
         log.note(f"{state['reason']}: {state['message']}")

@@ -12,6 +12,7 @@ from baray.web import boundary
 from baray.web.api import (
     account,
     admin,
+    itself,
     labels,
     leaves,
     ledger,
@@ -53,6 +54,7 @@ def make_app(house: House) -> FastAPI:
         leaves.router,
         nodes.router,
         reports.router,
+        itself.router,  # before the others: `self` is no id of a Run
         runs.router,
         services.router,
         sources.router,

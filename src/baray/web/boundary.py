@@ -14,11 +14,13 @@ from fastapi.responses import JSONResponse, RedirectResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.base import RequestResponseEndpoint
 
+from baray import runs
 from baray.access import (
     Actor,
     Site,
     Subject,
     authenticate,
+    kind_of,
     needs_touch,
     parse_label,
     project_named,
@@ -36,6 +38,8 @@ _LOG = logging.getLogger("baray.web")
 READ_LEVEL = 2
 """From this level up reading is an act that the ledger tells."""
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+OF_ITSELF = frozenset({"GET /api/v1/runs/self", "POST /api/v1/runs/self/metrics"})
+"""All that a Run may ask by its own token."""
 _OPEN_PATHS = ("/healthz", "/readyz", "/sign-in", "/static/", "/favicon.ico", "/ledger/")
 
 
@@ -226,6 +230,11 @@ async def _identify(request: Request) -> None:
         return
     site = site_of(request)
     now = site.clock.now()
+    if not token_kind and kind_of(secret) == "run":
+        request.state.delegate = site.store.read(lambda tx: runs.by_token(tx, secret, now)), secret
+        if f"{request.method} {path}" not in OF_ITSELF:
+            raise _beyond_itself(site, request.state.delegate[0])
+        return
 
     def load(tx: Tx) -> tuple[Actor, bool]:
         actor = authenticate(tx, secret, now, kind=token_kind)
@@ -240,6 +249,32 @@ async def _identify(request: Request) -> None:
     request.state.actor = actor
     if stale:  # nobody waits for it
         site.store.submit(lambda tx: touch_token(tx, str(actor.token_id), now))
+
+
+def _beyond_itself(site: Site, delegate: runs.Delegate) -> Refused:
+    """The refusal of a Run's token anywhere else, whatever is there; its denial is entered."""
+    error = Refused(
+        "run_token",
+        "A Run's own token reads that Run and adds to its metrics, and nothing else.",
+        fix="Use a token of your own: baray token create NAME",
+        status=403,
+    )
+    facts = {"action": "any", "rule": "run-token"} | delegate.facts()
+
+    def record(tx: Tx) -> None:
+        run = delegate.run
+        site.ledger.append(
+            tx,
+            "access.denied",
+            actor=run.id,
+            subject=run.id,
+            project=run.project_id,
+            decision="refuse",
+            facts=facts,
+        )
+
+    error.instead = record
+    return error
 
 
 def _tell_failure(request: Request, error: BarayError) -> None:

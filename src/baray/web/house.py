@@ -51,5 +51,7 @@ class House:
     """How many requests may wait at once for an Answer to come in."""
     bell: runs.Bell
     """Rung when there is work for a worker."""
+    pace: runs.Pace
+    """How often Runs report."""
     touch: Callable[[], None]
     """Called with every request, for leaving when idle."""

@@ -46,6 +46,7 @@ def _show(cli: Cli, run: str, *, provenance: bool) -> None:
         cli.screen.show(envelope, lambda: [json.dumps(envelope)])
         return
     document = cli.client.run(run)
+    document["metrics"] = _last_metrics(cli, document)
     cli.screen.show(document, lambda: _run_lines(document))
 
 
@@ -58,6 +59,7 @@ def _run_lines(run: Json) -> list[str]:
     pairs += [("took", _seconds(run)), ("attempts", run.get("attempts")), ("made", outputs)]
     if progress.get("total"):
         pairs.append(("progress", f"{progress['done']}/{progress['total']} {progress.get('unit', '')}"))
+    pairs += [(f"metric {name}", value) for name, value in run.get("metrics", {}).items()]
     pairs += [("error", error.get("message")), ("code", error.get("code")), ("to mend it", error.get("fix"))]
     return fields(pairs)
 
@@ -110,9 +112,12 @@ def _facts(cli: Cli, run: Json) -> dict[str, Any]:
     spec = run.get("spec") or {}
     facts |= {f"spec.{key}": value for key, value in spec.items() if key not in {"name", "kind", "label"}}
     facts |= {f"output {number}": output["digest"] for number, output in enumerate(run.get("outputs", []), 1)}
-    for metric in cli.client.get(f"runs/{run['id']}/metrics").get("items", []):
-        facts[f"metric.{metric['name']}"] = metric["value"]  # the last one stays
-    return facts
+    return facts | {f"metric.{name}": value for name, value in _last_metrics(cli, run).items()}
+
+
+def _last_metrics(cli: Cli, run: Json) -> dict[str, float]:
+    items = cli.client.get(f"runs/{run['id']}/metrics").get("items", [])
+    return {metric["name"]: metric["value"] for metric in items}  # the last one stays
 
 
 def _seconds(run: Json) -> str:

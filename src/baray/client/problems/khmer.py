@@ -227,6 +227,12 @@ PROBLEMS: dict[str, Khmer] = {
         fix="បង្កើតថ្មី៖ baray token create NAME រួចដាក់វាក្នុង BARAY_TOKEN",
         forms={"The account of this token is disabled.": "គណនីនៃសោចូលនេះត្រូវបានបិទ។ សូមសួរអ្នកគ្រប់គ្រង។"},
     ),
+    "run_token": Khmer(
+        says="សោរបស់ការដំណើរការ អាចអានការដំណើរការនោះ និងបន្ថែមតួលេខរបស់វាប៉ុណ្ណោះ។", fix="ប្រើសោផ្ទាល់ខ្លួន៖ {command}"
+    ),
+    "bad_report": Khmer(says="តួលេខដែលបានផ្ញើ អានមិនបាន។", fix='ផ្ញើ {"step": 1, "name": "loss", "value": 0.5}'),
+    "too_fast": Khmer(says="ផ្ញើញឹកញាប់ពេក។", fix="ផ្ញើតួលេខច្រើនក្នុងពេលតែមួយ"),
+    "too_many_points": Khmer(says="តួលេខច្រើនពេក។", fix="ផ្ញើតែរៀងរាល់ដប់ ឬមួយរយជំហានម្តង"),
     "bad_link": Khmer(says="តំណចូលប្រើនេះបានប្រើរួច ឬចាស់ពេក។", fix="បង្កើតថ្មី៖ baray login"),
     "bad_expiry": Khmer(says="សោចូលមិនអាចមានសុពលភាពយូរដូច្នេះទេ។", fix="ជ្រើសយ៉ាងច្រើន 90 ថ្ងៃ (90d)"),
     "bad_role": Khmer(

@@ -7,12 +7,13 @@ Where user namespaces are refused, tenants' commands are refused, or get reduced
 
 from baray.runs.sandbox.cgroups import NO_CGROUPS, Cgroups, find_cgroups, group_members, make_group
 from baray.runs.sandbox.harvest import Harvested, harvest
-from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan, trusted_plan
+from baray.runs.sandbox.plan import Bind, Command, Hatch, Limits, Owner, sandbox_plan, supervisor_plan, trusted_plan
 from baray.runs.sandbox.probe import (
     Probe,
     TierReport,
     environment_bind,
     find_bwrap,
+    find_hatch,
     no_sandbox,
     probe,
     proxy_uid,
@@ -26,6 +27,7 @@ __all__ = [
     "Cgroups",
     "Command",
     "Harvested",
+    "Hatch",
     "Limits",
     "Owner",
     "Probe",
@@ -33,6 +35,7 @@ __all__ = [
     "environment_bind",
     "find_bwrap",
     "find_cgroups",
+    "find_hatch",
     "group_members",
     "harvest",
     "make_group",

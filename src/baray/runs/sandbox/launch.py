@@ -3,7 +3,7 @@
 Standard library, one file: `python -I -S supervisor.py` finds it beside itself, or in this folder of a checkout.
 """
 
-# ruff: noqa: PTH102, PTH123
+# ruff: noqa: PTH101, PTH102, PTH108, PTH123
 from __future__ import annotations
 
 import _socket
@@ -25,6 +25,8 @@ STAGE = "/run"
 """As root: a folder in a mount namespace of the launcher's own."""
 HELPER_DESCRIPTOR = 200
 """Where a command with egress finds the socket to its proxy."""
+HATCH = "api.sock"
+"""In ATTEMPT_DIR: the socket by which a command reaches its own Run."""
 DISK = "/run/disk"
 """Where the Attempt's own file system is mounted there."""
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
@@ -74,6 +76,40 @@ def start_proxy(plan: Plan, directory: str) -> int:
         os.close(handle)
     theirs.close()
     return ours.detach()
+
+
+def open_hatch(plan: Plan, directory: str) -> int:
+    """Make the socket of the Attempt's hatch; a listening descriptor, -1 where there is none."""
+    if not plan["sandbox"] or not plan["sandbox"]["hatch"]:
+        return -1
+    listener = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+    folder = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = f"/proc/self/fd/{folder}/{HATCH}"  # a socket's path may have 107 bytes; a home's may be longer
+    if os.path.lexists(place):
+        os.unlink(place)
+    listener.bind(place)
+    os.chmod(place, 0o600)
+    if plan["uid"] is not None and os.geteuid() == 0:
+        os.chown(place, plan["uid"], plan["gid"])
+    os.close(folder)
+    listener.listen(16)
+    return listener.detach()
+
+
+def start_hatch(plan: Plan, listener: int, token: bytes) -> None:
+    """Somebody knocked: start the process that serves the hatch. Its token goes through a pipe and stands nowhere."""
+    hatch = plan["sandbox"]["hatch"]
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.write(writer, token)
+    os.close(writer)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    actions = [(os.POSIX_SPAWN_DUP2, null, number) for number in (0, 1, 2)]
+    ends = [fcntl.fcntl(handle, fcntl.F_DUPFD_CLOEXEC, 20) for handle in (reader, listener)]
+    actions += [(os.POSIX_SPAWN_DUP2, handle, number) for handle, number in zip(ends, (3, 4), strict=True)]
+    rules = json.dumps(hatch["rules"] | {"parent": os.getpid()})
+    os.posix_spawn(hatch["program"][0], [*hatch["program"], rules], {"LANG": "C.UTF-8"}, file_actions=actions)
+    for handle in (*ends, reader, null):
+        os.close(handle)
 
 
 def become_child(plan: Plan, parent: int, pipes: tuple[int, int, int], proxy: int) -> None:

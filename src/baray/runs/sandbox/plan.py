@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from baray.runs.sandbox import egress
+from baray.runs.sandbox import egress, hatch
 from baray.runs.sandbox.egress import HELPER, PORT
 from baray.runs.sandbox.filter import filter_path
-from baray.runs.sandbox.launch import HELPER_DESCRIPTOR
+from baray.runs.sandbox.launch import HATCH, HELPER_DESCRIPTOR
 
 _DIRECTORIES = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/alternatives")  # the second is where numerical libraries are found on Debian
@@ -30,6 +30,8 @@ _REDUCED_READS = (
 )
 _TMP_BYTES = 64 * 2**20
 _MAX_SHARED_BYTES = 2**30
+HATCH_SHOWN = "/baray.sock"
+"""Where a command finds its hatch; BARAY_API_SOCKET says it."""
 EGRESS_BYTES = 10 * 2**30
 """That one Attempt may exchange with all its targets."""
 
@@ -81,6 +83,20 @@ class Owner:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hatch:
+    """The way from a command to its own Run."""
+
+    folder: Path
+    """Where its socket is made: ATTEMPT_DIR."""
+    host: str
+    """Where control listens."""
+    port: int
+    """And its port."""
+    owner: int | None = None
+    """The uid of its process where the launcher is root."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """A tenant's command and what it sees."""
 
@@ -100,6 +116,8 @@ class Command:
     """Path of a Python inside; needed for egress."""
     devices: tuple[str, ...] = ()
     """Device nodes that the Lease gives to it: those of its GPUs."""
+    hatch: Hatch | None = None
+    """The way to its own Run, if control can be reached."""
     image: str = ""
     """File with an ext4 file system for what it writes, as large as its disk limit; empty: the supervisor watches."""
 
@@ -143,6 +161,8 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
         proxy = f"http://127.0.0.1:{PORT}"
         inside |= dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy)
     inside |= {"OMP_NUM_THREADS": str(limits.cpus), "BARAY_IN": "/in", "BARAY_OUT": "/out"} | command.environment
+    if command.hatch is not None:
+        inside["BARAY_API_SOCKET"] = HATCH_SHOWN
     shared = min(limits.memory_bytes // 2, _MAX_SHARED_BYTES)
     head = [command.bwrap, "--unshare-all", "--unshare-user", "--disable-userns", "--die-with-parent", "--new-session"]
     head += ["--as-pid-1", "--cap-drop", "ALL", "--clearenv"]
@@ -171,11 +191,12 @@ def sandbox_plan(base: dict[str, Any], command: Command, limits: Limits) -> dict
             "head": head,
             "binds": [
                 {"under": str(bind.under), "path": bind.path, "to": bind.to, "write": bind.write}
-                for bind in command.binds
+                for bind in (*command.binds, *_hatch_bind(command))
             ],
             "middle": middle,
             "image": command.image,
             "egress": _egress(command),
+            "hatch": _hatch(command),
             "seccomp": str(filter_path(platform.machine())),
         },
     }
@@ -229,6 +250,18 @@ def _egress(command: Command) -> dict[str, Any] | None:
         return None
     rules = {"allow": list(command.egress), "bytes": EGRESS_BYTES, "loopback": False, "uid": command.egress_owner}
     return {"program": [sys.executable, "-I", "-S", egress.__file__], "rules": rules}
+
+
+def _hatch_bind(command: Command) -> tuple[Bind, ...]:
+    return () if command.hatch is None else (Bind(under=command.hatch.folder, path=HATCH, to=HATCH_SHOWN),)
+
+
+def _hatch(command: Command) -> dict[str, Any] | None:
+    found = command.hatch
+    if found is None:
+        return None
+    rules = {"host": found.host, "port": found.port, "uid": found.owner}
+    return {"program": [sys.executable, "-I", "-S", hatch.__file__], "rules": rules}
 
 
 def _system_folders() -> list[str]:

@@ -21,10 +21,11 @@ from typing import Any
 
 from baray.core import Refused
 from baray.runs.sandbox.cgroups import Cgroups, find_cgroups, make_group
-from baray.runs.sandbox.plan import Bind, Command, Limits, Owner, sandbox_plan, supervisor_plan
+from baray.runs.sandbox.plan import Bind, Command, Hatch, Limits, Owner, sandbox_plan, supervisor_plan
 
 FIRST_SLOT_UID = 61000
 FIRST_PROXY_UID = 62000
+FIRST_HATCH_UID = 63000
 SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 PROBES = Path(__file__).with_name("probes.py")
 PROGRAM_FOLDERS = "/usr/bin:/bin:/usr/local/bin"
@@ -151,6 +152,17 @@ def slot_owner(slot: int) -> Owner:
 def proxy_uid(slot: int) -> int | None:
     """The uid of a slot's proxy where root starts it: neither the command's nor the home's."""
     return FIRST_PROXY_UID + slot if os.geteuid() == 0 else None
+
+
+def find_hatch(home: Path, folder: Path, slot: int) -> Hatch | None:
+    """The way from a command in ATTEMPT_DIR to its own Run; None where control does not say where it listens."""
+    try:
+        found = json.loads((home / "run" / "control.json").read_text(encoding="utf-8"))
+        host, port = str(found["host"]), int(found["port"])
+    except (OSError, ValueError, KeyError):
+        return None
+    # A uid that nobody else has, for its process holds the Run's token.
+    return Hatch(folder=folder, host=host, port=port, owner=FIRST_HATCH_UID + slot if os.geteuid() == 0 else None)
 
 
 def environment_bind(base: Path = Path(sys.base_prefix)) -> tuple[tuple[Bind, ...], str]:

@@ -28,6 +28,7 @@ from baray.runs.sandbox import (
     Owner,
     environment_bind,
     find_bwrap,
+    find_hatch,
     group_members,
     make_group,
     no_sandbox,
@@ -38,11 +39,12 @@ from baray.runs.sandbox import (
     trusted_plan,
 )
 from baray.runs.sandbox.disk import make_image, why_no_images
-from baray.runs.sandbox.launch import DISK
+from baray.runs.sandbox.launch import DISK, HATCH
 from baray.runs.sandbox.plan import reduced_plan
 from baray.runs.sandbox.reduced import interpreter_bind
 from baray.runs.sandbox.tries import read_egress
 from baray.runs.supervisor import boot_id, process_start
+from baray.runs.worker.metrics import METRICS_FILE
 
 _LOG = logging.getLogger("baray.worker")
 _SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
@@ -176,20 +178,23 @@ class Machine:
         replace_json(held.folder / "supervisor.json", plan, durable=False)
         log = (held.folder / "supervisor.log").open("ab")
         with log:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(self.supervisor), held.directory],
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
                 env={},
                 start_new_session=True,  # it outlives this worker and its terminal
             )
+        _hand_over(process, grant.run_token)
+        return process
 
     def forget(self, held: Held) -> None:
         """Control has taken the result: only what people read stays."""
         for name in ("work", "out", "in"):
             shutil.rmtree(held.folder / name, ignore_errors=True)
-        (held.folder / IMAGE).unlink(missing_ok=True)
+        for name in (IMAGE, HATCH):
+            (held.folder / name).unlink(missing_ok=True)
         _remove_groups(held)
         (self.journal / f"{held.attempt_id}.json").unlink(missing_ok=True)
 
@@ -235,6 +240,7 @@ class Machine:
             *(Bind(under=held.folder, path=name, to="", write=True) for name in ("work", "out")),
         )
         told = {"BARAY_RUN": held.run_id, "BARAY_ATTEMPT": held.attempt_id}
+        told["BARAY_METRICS"] = str(held.folder / "work" / METRICS_FILE)
         command = Command(argv=tuple(grant.spec["command"]), binds=binds, environment=told, bwrap="")
         return reduced_plan(base, command, limits, held.folder)
 
@@ -262,9 +268,20 @@ class Machine:
             egress_owner=proxy_uid(held.slot),
             interpreter=program,
             devices=grant.devices,
+            hatch=find_hatch(self.home, held.folder, held.slot) if grant.run_token else None,
             image="" if self.why_no_images else str(image),
         )
         return sandbox_plan(base, command, limits)
+
+
+def _hand_over(process: subprocess.Popen[bytes], token: str) -> None:
+    """Give a supervisor the Run's own token by its standard input: it stands in no file, argument or environment."""
+    assert process.stdin is not None
+    try:
+        with process.stdin as pipe:
+            pipe.write(token.encode())
+    except BrokenPipeError:
+        _LOG.warning("a supervisor ended before it was told its Run's token")
 
 
 def open_machine(home: Path, name: str, cgroups: Cgroups, modules: tuple[Path, ...], *, tier: str = "A") -> Machine:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from baray.core import Refused
+from baray.core import Refused, SystemClock
 from baray.runs.protocol import (
     LEASE_SECONDS,
     RENEW_SECONDS,
@@ -35,6 +35,7 @@ from baray.runs.protocol import (
 from baray.runs.sandbox import TierReport
 from baray.runs.worker.attempts import Held, Machine, is_alive, kill_leftovers, wait_for_end
 from baray.runs.worker.client import Control, ControlDownError
+from baray.runs.worker.metrics import take_metrics
 
 _LOG = logging.getLogger("baray.worker")
 _BACKOFF_SECONDS = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
@@ -183,6 +184,8 @@ class Worker:
         if state.get("phase") != "ended" or state["reason"] == "terminated":
             kill_leftovers(held)
             return _result(held, "lost", state, _lost_error(state))
+        if held.command and self.machine.reduced:
+            take_metrics(held.folder, SystemClock().now())
         if held.outputs and state["reason"] == "exited" and state["exit_code"] == 0 and not held.result():
             argv = [sys.executable, "-m", "baray.runs.worker.outputs", held.directory]
             taken = subprocess.run(argv, capture_output=True, text=True, check=False, env={"LANG": "C.UTF-8"})

@@ -89,7 +89,13 @@ def one_run(request: Request, who: Who, run_id: str) -> Response:
     run = run_api.get_run(request, who, run_id)
     log = run_api.get_log(request, who, run_id)
     return render(
-        request, "run.html", who=who, run=run, log=log, spec=json.dumps(run["spec"], indent=2, ensure_ascii=False)
+        request,
+        "run.html",
+        who=who,
+        run=run,
+        log=log,
+        metrics={one["name"]: one for one in run_api.get_metrics(request, who, run_id)["items"]},
+        spec=json.dumps(run["spec"], indent=2, ensure_ascii=False),
     )
 
 
