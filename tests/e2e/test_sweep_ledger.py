@@ -79,7 +79,7 @@ class Watcher:
             return expected in mine or expected == "-"
 
         try:
-            wait_for(told, 2)  # a denial's entry is not waited for by its sender
+            wait_for(told, 10)  # a denial's entry is not waited for by its sender
         except AssertionError:
             pass  # told by the comparison with the table, all at once
         return status, mine
