@@ -24,7 +24,8 @@ def _data_recipe(name: str) -> dict[str, Any]:
         "check": lambda options: asdict(data.read_options(config, options)),
         "takes": data.TAKES[name],
         "mounts": data.MOUNTS.get(name, {}),
-        "output_label_rule": "rows",
+        # Rows of a text Dataset tell its label; tokens hold a tokenizer too, which was learnt from other text.
+        "output_label_rule": "join" if data.MOUNTS.get(name) else "rows",
     }
 
 

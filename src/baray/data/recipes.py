@@ -11,12 +11,13 @@ from baray.core import Refused
 
 HANDLERS = {
     "text": "baray.data.pipeline:build",
+    "tokens": "baray.data.tokens.handler:build",
     "desk": "baray.data.indexing:build",
 }
 """Recipe -> dotted name of the handler that an attempt's process loads."""
-TAKES = {"text": ("source",), "desk": ("dataset",)}
+TAKES = {"text": ("source",), "tokens": ("dataset",), "desk": ("dataset",)}
 """Recipe -> kinds of input that it is made of."""
-MOUNTS: dict[str, dict[str, str]] = {}
+MOUNTS = {"tokens": {"tokenizer": "model"}}
 """Recipe -> options that name a version to mount beside the input: option -> kind."""
 READER_MODULE = "baray.data.reader"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
@@ -82,6 +83,7 @@ class DeskIndexRecipe:
 
 RECIPES: dict[str, type[TextRecipe] | type[TokensRecipe] | type[DeskIndexRecipe]] = {
     "text": TextRecipe,
+    "tokens": TokensRecipe,
     "desk": DeskIndexRecipe,
 }
 """Recipe name -> its configuration."""
@@ -117,6 +119,8 @@ def read_options(config: type[T], options: dict[str, Value]) -> T:
     recipe = config(**values)
     if isinstance(recipe, TextRecipe):
         _check_words(recipe)
+    if isinstance(recipe, TokensRecipe):
+        percent(recipe.held_out)
     return recipe
 
 
@@ -159,6 +163,17 @@ def _check_words(recipe: TextRecipe) -> None:
         raise Refused(
             "bad_option", f"'{wrong[0]}' for option 'languages' is unknown.", fix="Choose from km, en, other."
         )
+
+
+def percent(text: str) -> float:
+    """`1%` or `1` as a number between 0 and 50. Raises Refused `bad_option`."""
+    try:
+        found = float(text.strip().removesuffix("%"))
+    except ValueError:
+        found = -1.0
+    if not 0 < found <= 50:
+        raise Refused("bad_option", f"'{text}' is not a share that can be held out.", fix="Write for example 1%.")
+    return found
 
 
 def language_set(recipe: TextRecipe) -> frozenset[str]:

@@ -1,11 +1,12 @@
 """Khmer and English text, and the Index that is searched.
 
 Owns: normalisation and clusters of Khmer, digits, languages, sentences, redaction, line breaks for HTML; search terms,
-passages, the Index format, ranking. Standard library only.
+passages, the Index format, ranking; which Documents are held out. Standard library only.
 Does not own: reading files, which documents enter an Index, what is answered to whom.
 """
 
 from baray.text.breaks import break_lines
+from baray.text.holding import FEW_DOCUMENTS, HeldOut, Part, choose, parts
 from baray.text.index.files import IndexFacts, IndexFile, open_index, write_index
 from baray.text.index.query import Intent, Query, read_question
 from baray.text.index.quotes import quote_spans
@@ -18,21 +19,26 @@ from baray.text.redact import redact
 from baray.text.sentences import sentences
 
 __all__ = [
+    "FEW_DOCUMENTS",
     "DocumentRow",
+    "HeldOut",
     "Hit",
     "Index",
     "IndexFacts",
     "IndexFile",
     "Intent",
+    "Part",
     "Quality",
     "Query",
     "break_lines",
+    "choose",
     "clusters",
     "fold_digits",
     "language",
     "language_shares",
     "normalise",
     "open_index",
+    "parts",
     "quality",
     "quote_spans",
     "read_question",

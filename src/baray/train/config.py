@@ -149,6 +149,13 @@ RECIPES = {
         options=TextClassifier,
         takes=("dataset", "source"),
     ),
+    "tokenizer": Recipe(
+        name="tokenizer",
+        title="Cuts text into tokens for a language model: byte-level BPE or unigram, at home in Khmer.",
+        handler="baray.train.tokenizer.handler:train",
+        options=Tokenizer,
+        takes=("dataset",),
+    ),
     "lm": Recipe(
         name="lm",
         title="Trains a language model from scratch on tokens; an interrupted one resumes exactly.",
@@ -180,10 +187,10 @@ def _typed(name: str, value: object, default: Value) -> Value:
     try:
         return type(default)(text.removesuffix("%"))
     except ValueError as error:
-        what = "a whole number" if isinstance(default, int) else "a number"
-        raise Refused(
-            "bad_option", f"{name}={value} is not {what}.", fix=f"The default is {name}={default}."
-        ) from error
+        fix = f"The default is {name}={default}."
+        if isinstance(default, int):
+            raise Refused("bad_option", f"{name}={value} is not a whole number.", fix=fix) from error
+        raise Refused("bad_option", f"{name}={value} is not a number.", fix=fix) from error
 
 
 def _yes_or_no(name: str, text: str) -> bool:
@@ -202,5 +209,10 @@ def _check(name: str, value: Value, limits: Mapping[str, Any]) -> None:
         return
     least, most = limits["least"], limits["most"]
     if not least <= value <= most:
-        told = f"between {least} and {most}" if math.isfinite(most) else f"at least {least}"
-        raise Refused("bad_option", f"{name}={value} is out of range.", fix=f"Choose {name} {told}.")
+        if not math.isfinite(most):
+            raise Refused("bad_option", f"{name}={value} is below {least}.", fix=f"Choose {name} of at least {least}.")
+        raise Refused(
+            "bad_option",
+            f"{name}={value} is outside {least} to {most}.",
+            fix=f"Choose {name} between {least} and {most}.",
+        )

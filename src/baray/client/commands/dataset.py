@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,20 +32,34 @@ def settings_of(pairs: tuple[str, ...]) -> Json:
     return options
 
 
-def _build(cli: Cli, recipe: str, *, name: str, source: str | None, files: tuple[str, ...], **more: Any) -> None:  # noqa: ANN401
+def _build(cli: Cli, recipe: str, *, name: str, files: tuple[str, ...], **more: Any) -> None:  # noqa: ANN401
     check_name(name)
-    if bool(source) == bool(files):
-        raise click.UsageError("Give either --source or --input, for example --source circulars.")
-    if files:
-        version, gathered = add_source(cli, name, files)
-        cli.screen.say("{text}", text=source_told(cli, version, gathered))
-        source = version["ref"]
+    source, dataset = more.pop("source"), more.pop("dataset")
+    if [bool(source), bool(dataset), bool(files)].count(True) != 1:
+        raise click.UsageError("Give one of --source, --dataset and --input, for example --source circulars.")
     follow = more.pop("follow")
-    ref = str(parse_ref(str(source), kind="source"))
+    made_of = _made_of(cli, name, files) if files else _ref_of("source", source) or _ref_of("dataset", dataset)
     options = settings_of(more.pop("settings"))
     with making(cli, "dataset", name, label=more.get("label")):
-        run = cli.client.build_dataset(recipe, name=name, source=ref, options=options, **more)
+        run = cli.client.build_dataset(recipe, name=name, options=options, **made_of, **more)
     finish(cli, run, label=f"dataset:{name}", wait=follow, follow=follow)
+
+
+def _ref_of(kind: str, text: str | None) -> dict[str, str]:
+    return {kind: str(parse_ref(text, kind=kind))} if text else {}
+
+
+def _made_of(cli: Cli, name: str, inputs: tuple[str, ...]) -> dict[str, str]:
+    """The Source or Dataset that `--input` names, or the Source that its files and folders become."""
+    first = inputs[0]
+    for kind in ("source", "dataset"):
+        if first.startswith(f"{kind}:") and not Path(first).exists():
+            if len(inputs) > 1:
+                raise click.UsageError("Give one Source, one Dataset, or files and folders.")
+            return _ref_of(kind, first)
+    version, gathered = add_source(cli, name, inputs)
+    cli.screen.say("{text}", text=source_told(cli, version, gathered))
+    return {"source": version["ref"]}
 
 
 def _head(cli: Cli, ref: str, number: int) -> None:
@@ -117,8 +132,13 @@ BUILD = Leaf(
         argument("recipe"),
         option("--name", required=True, help="Name of the Dataset."),
         option("--source", metavar="NAME", help="Source to build from."),
+        option("--dataset", metavar="REF", help="Dataset to build from, for recipes that take one."),
         option(
-            "--input", "files", multiple=True, metavar="PATH", help="Files or folder; registered as a Source first."
+            "--input",
+            "files",
+            multiple=True,
+            metavar="PATH",
+            help="Files or folder, registered as a Source first; or dataset:NAME, source:NAME.",
         ),
         option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the recipe; `baray recipes`."

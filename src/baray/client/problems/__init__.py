@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import re
 
-from baray.client.problems.khmer import NOUNS, PROBLEMS, Khmer
+from baray.client.problems.khmer import NOUNS, Khmer
+from baray.client.problems.khmer import PROBLEMS as GENERAL_PROBLEMS
+from baray.client.problems.language import LANGUAGE_PROBLEMS
 from baray.core import BarayError
 
 __all__ = ["PROBLEMS", "form", "in_khmer"]
 
+PROBLEMS = GENERAL_PROBLEMS | LANGUAGE_PROBLEMS
+"""Code -> its Khmer."""
 _FAILED = re.compile(r"Run (?P<run>\S+) \(\S+ .*?\) failed: (?P<why>.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bbaray [a-z][^`.;,()]*[^`.;,() ]")
 

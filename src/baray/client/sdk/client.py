@@ -192,10 +192,10 @@ class Client:
     # -- what Runs make
 
     def build_dataset(
-        self, recipe: str, *, name: str, source: str, options: Json | None = None, **more: object
+        self, recipe: str, *, name: str, source: str = "", options: Json | None = None, **more: object
     ) -> Json:
-        """Ask for a Dataset version; the answer is a Run."""
-        body: Json = {"name": name, "recipe": recipe, "source": source, "options": options or {}, **_given(more)}
+        """Ask for a Dataset version made of a Source, or of `dataset=REF`; the answer is a Run."""
+        body: Json = {"name": name, "recipe": recipe, "options": options or {}, **_given({"source": source, **more})}
         return self.post("datasets", body, repeatable=True)
 
     def build_index(self, *, name: str, dataset: str) -> Json:

@@ -6,9 +6,8 @@ Others load it without Baray: the weights with the `safetensors` package, the re
 from __future__ import annotations
 
 import json
-import re
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from baray.core import canonical_json, digest_bytes, digest_json
+from baray.train.bill import Bill, Material, of_materials, write_bill
 from baray.train.classifier.fitting import Fitted
 
 FORMAT = "baray-linear-text/1"
-_NO_LICENCE = "NOASSERTION"
-_SPDX = re.compile(r"(?!NOASSERTION)[A-Za-z0-9.+-]+")
 _DTYPES = {"float32": "F32", "int32": "I32"}
 
 
@@ -106,7 +104,7 @@ def write_model(
     return Written(digest=identity(config), weights_digest=weights_digest)
 
 
-def write_bill(
+def write_bom(
     path: Path,
     written: Written,
     *,
@@ -115,47 +113,29 @@ def write_bill(
     evaluation: dict[str, Any],
     versions: dict[str, str],
 ) -> None:
-    """A CycloneDX 1.6 machine-learning bill of materials; no serial number, no time: equal models, equal bytes."""
-    dataset = f"data:{facts['input_digest']}"
-    model = {
-        "type": "machine-learning-model",
-        "bom-ref": f"model:{written.digest}",
-        "name": name,
-        "version": written.digest,
-        "description": f"Proposes one of {len(facts['classes'])} classes for a short text.",
-        "hashes": [{"alg": "SHA-256", "content": written.weights_digest.removeprefix("sha256:")}],
-        "modelCard": _model_card(dataset, evaluation),
-        "properties": [
-            {"name": "baray:identity", "value": written.digest},
-            {"name": "baray:label", "value": facts["label"]},
-        ],
-    }
-    data = {
-        "type": "data",
-        "bom-ref": dataset,
-        "name": facts["input"],
-        "description": facts.get("input_title") or facts["input"],
-        "version": facts["input_digest"],
-        "licenses": _licences(facts.get("licences", ())),
-        "data": [{"type": "dataset", "name": facts["input"], "classification": facts["label"]}],
-    }
-    libraries = [_library(library, version) for library, version in sorted(versions.items())]
-    references = [data["bom-ref"], *(library["bom-ref"] for library in libraries)]
-    _write_json(
-        path,
-        {
-            "bomFormat": "CycloneDX",
-            "specVersion": "1.6",
-            "version": 1,
-            "metadata": {"component": model},
-            "components": [data, *libraries],
-            "dependencies": [{"ref": model["bom-ref"], "dependsOn": references}],
-        },
+    """The bill of materials of a classifier."""
+    letters = Material(
+        ref=facts["input"],
+        digest=facts["input_digest"],
+        label=facts["label"],
+        title=facts.get("input_title", ""),
+        licences=tuple(facts.get("licences", ())),
     )
+    bill = Bill(
+        name=name,
+        digest=written.digest,
+        file_digest=written.weights_digest,
+        description=f"Proposes one of {len(facts['classes'])} classes for a short text.",
+        card=_model_card(letters, evaluation),
+        label=facts["label"],
+        materials=[letters],
+        versions=versions,
+    )
+    write_bill(path, bill)
 
 
-def _model_card(dataset: str, evaluation: dict[str, Any]) -> dict[str, Any]:
-    """CycloneDX's card: `dataset` is the reference of the letters."""
+def _model_card(letters: Material, evaluation: dict[str, Any]) -> dict[str, Any]:
+    """CycloneDX's card."""
     low, high = evaluation["interval"]
     metric = {
         "type": "macro-F1",
@@ -170,7 +150,7 @@ def _model_card(dataset: str, evaluation: dict[str, Any]) -> dict[str, Any]:
             "task": "text-classification",
             "architectureFamily": "linear",
             "modelArchitecture": "multinomial logistic regression on hashed character n-grams",
-            "datasets": [{"ref": dataset}],
+            "datasets": of_materials([letters]),
             "inputs": [{"format": "text/plain"}],
             "outputs": [{"format": "application/json"}],
         },
@@ -180,18 +160,6 @@ def _model_card(dataset: str, evaluation: dict[str, Any]) -> dict[str, Any]:
             "technicalLimitations": limits,
         },
     }
-
-
-def _licences(texts: Sequence[str]) -> list[dict[str, Any]]:
-    """CycloneDX's licences: one SPDX expression where all are identifiers, else each as its owner wrote it."""
-    if texts and all(_SPDX.fullmatch(text) for text in texts):
-        return [{"expression": " AND ".join(texts), "acknowledgement": "declared"}]
-    return [{"license": {"name": text, "acknowledgement": "declared"}} for text in texts or (_NO_LICENCE,)]
-
-
-def _library(name: str, version: str) -> dict[str, str]:
-    purl = f"pkg:pypi/{name}@{version}"
-    return {"type": "library", "bom-ref": purl, "name": name, "version": version, "purl": purl}
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

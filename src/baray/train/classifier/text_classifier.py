@@ -17,7 +17,7 @@ from baray.train.classifier.card import render_card
 from baray.train.classifier.evaluate import Comparison, compare, confusion, per_class
 from baray.train.classifier.fitting import Fitted, fit, letter_rows, numbers, predict
 from baray.train.classifier.letters import Letters, Split, read_letters, split_letters
-from baray.train.classifier.package import write_bill, write_model
+from baray.train.classifier.package import write_bom, write_model
 from baray.train.config import TextClassifier, read_options
 
 NEAR_DUPLICATE_COSINE = 0.95
@@ -134,7 +134,7 @@ def _write(
     card = render_card(name, facts=facts, evaluation=evaluation)
     written = write_model(directory, model, facts=facts, evaluation=evaluation, card=card)
     versions = {library: version(library) for library in ("numpy", "scikit-learn", "scipy")}
-    write_bill(directory / "bom.json", written, name=name, facts=facts, evaluation=evaluation, versions=versions)
+    write_bom(directory / "bom.json", written, name=name, facts=facts, evaluation=evaluation, versions=versions)
     files = sorted(directory.iterdir())
     return Output(
         kind="model",

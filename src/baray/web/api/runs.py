@@ -45,27 +45,22 @@ T = TypeVar("T", bound=_Labelled)
 
 @router.post("/datasets", status_code=202)
 def build_dataset(request: Request, who: Who, body: BuildBody) -> dict[str, Any]:
-    """Build a Dataset from a Source; an identical build that succeeded is reused."""
-    return _submit_recipe(request, who, "dataset", body, {"source": ("source", body.source)})
+    """Build a Dataset from a Source or a Dataset; an identical build that succeeded is reused."""
+    return _submit_recipe(request, who, "dataset", body, _made_of(body.source, body.dataset))
 
 
 @router.post("/indexes", status_code=202)
 def build_index(request: Request, who: Who, body: IndexBody) -> dict[str, Any]:
     """Build the Index of a Dataset, which a Desk searches."""
-    full = BuildBody(name=body.name, recipe="desk", source="", options=body.options)
+    full = BuildBody(name=body.name, recipe="desk", options=body.options)
     return _submit_recipe(request, who, "index", full, {"dataset": ("dataset", body.dataset)})
 
 
 @router.post("/models", status_code=202)
 def train_model(request: Request, who: Who, body: TrainBody) -> dict[str, Any]:
     """Train a Model on a Dataset or a Source."""
-    if bool(body.dataset) == bool(body.source):
-        raise Refused("bad_request", "Name a dataset or a source to train on, and only one.")
-    named = ("dataset", body.dataset) if body.dataset else ("source", body.source)
-    full = BuildBody(
-        name=body.name, recipe=body.recipe, source="", options=body.options, expect_label=body.expect_label
-    )
-    return _submit_recipe(request, who, "model", full, {named[0]: named})
+    full = BuildBody(name=body.name, recipe=body.recipe, options=body.options, expect_label=body.expect_label)
+    return _submit_recipe(request, who, "model", full, _made_of(body.source, body.dataset))
 
 
 @router.post("/runs", status_code=202)
@@ -254,7 +249,9 @@ def _submit_recipe(
     if recipe is None or recipe["kind"] != kind:
         names = ", ".join(name for name, one in house_of(request).recipes.items() if one["kind"] == kind)
         raise Refused("no_recipe", f"There is no {kind} recipe '{body.recipe}'.", fix=f"Choose one of: {names}.")
-    options = recipe["check"](body.options)
+    _check_takes(recipe, body.recipe, named)
+    named = named | _mounted(recipe, body)
+    options = {key: value for key, value in recipe["check"](body.options).items() if key not in recipe["mounts"]}
 
     def submit(tx: Tx) -> runs.Run:
         inputs = {name: find_version(tx, request, who, wanted, text) for name, (wanted, text) in named.items()}
@@ -281,6 +278,32 @@ def _submit_recipe(
         )
 
     return _ring(request, who, site.store.write(submit))
+
+
+def _made_of(source: str, dataset: str) -> dict[str, tuple[str, str]]:
+    """What a recipe reads, by the name it has inside. Raises Refused `bad_request` unless it is one thing."""
+    if bool(source) == bool(dataset):
+        raise Refused("bad_request", "Name a dataset or a source to train on, and only one.")
+    return {"dataset": ("dataset", dataset)} if dataset else {"source": ("source", source)}
+
+
+def _check_takes(recipe: dict[str, Any], name: str, named: dict[str, tuple[str, str]]) -> None:
+    for kind, text in named.values():
+        if kind not in recipe["takes"]:
+            takes = " or ".join(recipe["takes"])
+            raise Refused(
+                "wrong_input", f"Recipe {name} takes a {takes}, and '{text}' is a {kind}.", fix=f"Give a {takes}."
+            )
+
+
+def _mounted(recipe: dict[str, Any], body: BuildBody) -> dict[str, tuple[str, str]]:
+    """Versions that options name. Raises Refused `bad_option` where a recipe needs one that is not given."""
+    found = {option: (kind, str(body.options.get(option) or "")) for option, kind in recipe["mounts"].items()}
+    for option, (kind, text) in found.items():
+        if not text:
+            fix = f"Give one: --set {option}={kind}:NAME"
+            raise Refused("bad_option", f"Recipe {body.recipe} needs a {kind} as option '{option}'.", fix=fix)
+    return found
 
 
 def _label_of(who: Caller, inputs: dict[str, VersionRow], asked: str) -> Label:

@@ -217,11 +217,15 @@ def _ask_reader(request: Request, who: Caller, name: str, question: dict[str, An
     def read(tx: Tx) -> dict[str, Any]:
         version = find_version(tx, request, who, "dataset", name)
         files = version_files(tx, site, version)
-        paths = [str(site.blobs.path(file.digest)) for file in files if file.path.startswith(folder)]
+        paths = [str(site.blobs.path(file.digest)) for file in files if _is_rows(file.path, folder)]
         return {"paths": paths, "lowered": version.label if version.ceiling is not None else ""}
 
     asker = {"clearance": str(who.actor.clearance), "projects": sorted(who.actor.projects)}
     return house_of(request).reader.ask(question | asker | site.store.read(read))
+
+
+def _is_rows(path: str, folder: str) -> bool:
+    return path.startswith(folder) and path.endswith(".parquet")
 
 
 def _file(request: Request, who: Caller, kind: str, name: str, path: str) -> Any:  # noqa: ANN401 - a Path
