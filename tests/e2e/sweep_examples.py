@@ -118,6 +118,11 @@ EXAMPLES = {
     "router GET /v1/models/NAME": Asked(path={"NAME": "{project}/{desk}"}),
     "router POST /v1/answers": Asked(body={"model": "{project}/{desk}", "question": "When is the office open?"}),
     "router POST /v1/classify": Asked(body={"model": "{project}/{routing}", "input": "A pipe"}),
+    "router POST /v1/completions": Asked(body={"model": "{project}/{routing}", "prompt": "A pipe"}),
+    "router POST /v1/chat/completions": Asked(
+        body={"model": "{project}/{routing}", "messages": [{"role": "user", "content": "A pipe"}]}
+    ),
+    "router POST /v1/embeddings": Asked(body={"model": "{project}/{routing}", "input": "A pipe"}),
     "router GET /desk/NAME": Asked(path={"NAME": "{project}/{desk}"}),
 }
 """Route -> example, for routes that need more than the names in their path. `docs/notes/web.md` says how to add one."""

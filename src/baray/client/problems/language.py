@@ -12,4 +12,6 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "no_tokenizer": Khmer(says="គ្មានម៉ូដែលសម្រាប់កាត់អត្ថបទជាតូខឹនទេ។", fix="បង្វឹក ឬប្រាប់មួយ៖ {command}"),
     "too_few_tokens": Khmer(says="សំណុំទិន្នន័យមានតូខឹនតិចពេក។", fix="ប្រើអត្ថបទច្រើនជាង ឬ --set context=64"),
     "too_few_documents": Khmer(says="មានឯកសារតិចពេក មិនអាចទុកខ្លះសម្រាប់វាស់បានទេ។", fix="ប្រើអត្ថបទច្រើនជាង"),
+    "does_not_fit": Khmer(says="វាមិនសមនឹងម៉ាស៊ីននេះទេ។", fix="ប្រើម៉ូដែលតូចជាង ឬបរិបទខ្លីជាង"),
+    "disk_full": Khmer(says="ថាសពេញ។ ចំណុចរក្សាទុកមុន នៅមានដដែល។", fix="សម្អាតថាស រួចបន្ត៖ {command}"),
 }
