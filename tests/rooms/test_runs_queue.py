@@ -106,6 +106,12 @@ def test_an_identical_run_is_given_back(home):
     assert (again.id, again.reused, again.state) == (first.id, True, "succeeded")
 
 
+def test_a_replica_is_never_given_back_and_has_no_time_limit(home):
+    first = home.submit(handler="m:f", name="x", kind="replica")
+    assert home.submit(handler="m:f", name="x", kind="replica").id != first.id
+    assert first.spec["resources"]["time_seconds"] == 0
+
+
 def test_a_failed_run_and_a_command_are_not_given_back(home):
     first = home.submit(handler="m:f", name="x")
     assert tell(home, lease(home), "refused", error={"code": "c", "message": "m", "fix": "f"})

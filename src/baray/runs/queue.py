@@ -42,7 +42,7 @@ class RunRequest:
     actor_id: str
     """Who asks."""
     kind: str
-    """dataset, index, model, or command for a tenant's own."""
+    """dataset, index, model, command for a tenant's own, or replica for a process of a Service, which has no time limit."""
     name: str
     """Name of the output; for a command, of the Run."""
     recipe: str
@@ -76,7 +76,7 @@ class RunRequest:
 
 
 def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
-    """Queue a Run. An identical one (same spec, not a command) that succeeded, waits or runs is given back as reused.
+    """Queue a Run. An identical one (same spec, no command, no replica) that succeeded, waits or runs is given back as reused.
 
     Raises Refused `unexpected_label`, `egress_label`, `bad_request`, `no_sandbox`, and NotFound for a Run in `after`.
     """
@@ -88,7 +88,7 @@ def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
     now = site.clock.now()
     spec = _freeze(request, str(label), iso_date(now))
     memo_key = digest_json(spec)
-    if request.kind != "command":
+    if request.kind not in {"command", "replica"}:
         known = records.find_memo(tx, request.project_id, memo_key)
         if known is not None:
             return known
@@ -301,7 +301,7 @@ def _freeze(request: RunRequest, label: str, today: str) -> dict[str, Any]:
         "name": request.name,
         "inputs": inputs,
         "command": list(request.command) or None,
-        "resources": _DEFAULTS | request.resources,
+        "resources": _DEFAULTS | request.resources | ({"time_seconds": 0.0} if request.kind == "replica" else {}),
         "sandbox": _frozen_sandbox(request),
         "label": label,
         "label_rule": request.output_label_rule,

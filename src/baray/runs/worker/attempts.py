@@ -49,8 +49,7 @@ from baray.runs.worker.metrics import METRICS_FILE
 _LOG = logging.getLogger("baray.worker")
 _SUPERVISOR = Path(__file__).parent.with_name("supervisor.py")
 _LAUNCH = Path(__file__).parents[1] / "sandbox" / "launch.py"
-_MIN_FREE_SHARE = 0.05  # of the disk is kept for the platform,
-_MOST_RESERVE_BYTES = 20 * 2**30  # but no more than this
+_MIN_FREE_SHARE, _MOST_RESERVE_BYTES = 0.05, 20 * 2**30  # of the disk is kept for the platform, but no more than this
 _COMMAND_DISK_BYTES = 10 * 2**30  # unless it asks for more
 _LEFTOVER_SECONDS = 5.0
 IMAGE = "disk.img"
@@ -176,8 +175,7 @@ class Machine:
         replace_json(held.folder / "attempt.json", facts, durable=False)
         plan = self._plan(held, grant, base, limits)
         replace_json(held.folder / "supervisor.json", plan, durable=False)
-        log = (held.folder / "supervisor.log").open("ab")
-        with log:
+        with (held.folder / "supervisor.log").open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(self.supervisor), held.directory],
                 stdin=subprocess.PIPE,
@@ -211,6 +209,7 @@ class Machine:
             # Where there is less than was asked for, a round number: images of few sizes are made.
             disk_bytes=asked if asked <= room else 1 << (room.bit_length() - 1),
             reserve_bytes=reserve,
+            grace_seconds=40.0 if grant.spec["kind"] == "replica" else 10.0,  # it answers who waits, for up to 30 s
         )
 
     def _handler(self, held: Held, base: dict[str, Any]) -> dict[str, Any]:
@@ -391,9 +390,7 @@ def _leftovers(held: Held, state: dict[str, Any]) -> list[int]:
 def _home_owner(home: Path) -> Owner:
     """Trusted handlers run as the user whom the home belongs to, where the worker itself is root."""
     found = home.stat()
-    if os.geteuid() != 0 or found.st_uid == 0:
-        return Owner()
-    return Owner(uid=found.st_uid, gid=found.st_gid)
+    return Owner() if os.geteuid() != 0 or found.st_uid == 0 else Owner(uid=found.st_uid, gid=found.st_gid)
 
 
 def _make_folders(home: Path, held: Held, owner: Owner, worker: Owner) -> None:
