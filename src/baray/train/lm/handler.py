@@ -33,6 +33,8 @@ from baray.train.lm.optim import PEAK_RATE
 from baray.train.lm.plan import check_disk, describe, make_plan
 from baray.train.lm.shards import Tokens, Windows, open_tokens
 
+_CPU_FLAGS = Path("/proc/cpuinfo")
+
 
 def train(context: AttemptContext) -> list[Output]:
     """Train on a tokens Dataset; an interrupted Run goes on from its last Checkpoint, to the same bytes."""
@@ -80,7 +82,7 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
         context.log(line)
     context.log(f"{frozen.precision}, {frozen.optimizer}, torch.compile {'on' if frozen.compiled else 'off'}")
     training = Training(frozen)
-    keeper.keep(0, training.tensors(), facts_of(frozen))
+    keeper.keep(0, training.tensors(), facts_of(training))
     keeper.wait()
     if keeper.failed:
         raise Fault(
@@ -92,8 +94,8 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
 def _precision(config: Lm) -> str:
     if config.precision != "auto":
         return config.precision
-    fast = torch.cuda.is_available() or torch.ops.mkldnn._is_mkldnn_bf16_supported()  # noqa: SLF001 - no public name
-    return "bf16" if fast else "fp32"
+    flags = set(_CPU_FLAGS.read_text(encoding="ascii", errors="replace").split()) if _CPU_FLAGS.exists() else set()
+    return "bf16" if torch.cuda.is_available() or flags & {"avx512_bf16", "amx_bf16"} else "fp32"
 
 
 def _resume(context: AttemptContext, kept: Kept) -> Training:
@@ -104,6 +106,7 @@ def _resume(context: AttemptContext, kept: Kept) -> Training:
         context.log(f"NOT exact from here on: the Checkpoint was made with {'; '.join(changed)}.")
     training = Training(frozen_of(kept.facts))
     training.load(kept)
+    training.exact = bool(kept.facts["exact"]) and not changed
     torch.set_rng_state(torch.frombuffer(bytearray.fromhex(kept.facts["rng"]), dtype=torch.uint8))
     context.forget_metrics(after=kept.step)
     return training
@@ -150,4 +153,5 @@ def _summary(training: Training, loss: float, held: HeldOut) -> dict[str, Any]:
         "bits_per_byte": {"model": bits_per_byte(loss, held)},
         "held_out_loss": loss,
         "held_out_tokens": len(held.ids),
+        "exact": training.exact,
     }

@@ -8,6 +8,8 @@ Run says so then.
 from __future__ import annotations
 
 import math
+import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -68,6 +70,7 @@ class Training:
     def __init__(self, frozen: Frozen) -> None:
         """Everything as before the first step."""
         self.frozen, self.plan, self.step = frozen, frozen.plan, 0
+        self.exact = True
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = Network(frozen.plan.shape, seed=frozen.seed, dtype=frozen.dtype).to(self.device)
         self.optimizer = Optimizer(self.network, frozen.optimizer)
@@ -84,7 +87,7 @@ class Training:
         for part_BS in torch.split(rows, plan.micro_rows):
             ids_BT = part_BS[:, :-1].contiguous()
             loss = self.forward(ids_BT, part_BS[:, 1:].contiguous(), segments_of(ids_BT, self.frozen.eos)) / parts
-            loss.backward()  # type: ignore[no-untyped-call]
+            torch.autograd.backward(loss)
             total += loss.detach()
         norm = clip(self.network.parameters(), MOST_NORM)
         self.optimizer.step(rate(self.step, max(1, plan.steps), self.frozen.peak_rate))
@@ -108,11 +111,12 @@ class Training:
         self.optimizer.load(tensors, kept.step)
 
 
-def facts_of(frozen: Frozen) -> dict[str, Any]:
+def facts_of(training: Training) -> dict[str, Any]:
     """What a Checkpoint keeps beside tensors and step."""
     return {
         "format": FORMAT,
-        "frozen": asdict(frozen),
+        "frozen": asdict(training.frozen),
+        "exact": training.exact,
         "made_with": made_with(),
         "rng": torch.get_rng_state().numpy().tobytes().hex(),
     }
@@ -157,7 +161,8 @@ def train_steps(
     context: AttemptContext, config: Lm, training: Training, windows: Windows, held: HeldOut, keeper: Keeper
 ) -> None:
     """From the step it stands at to the last, with metrics, progress and Checkpoints."""
-    teller = _Teller(context, training, held)
+    teller = _Teller(context, training, held, keeper)
+    asked = _hear_sigterm()
     saved_at = time.monotonic()
     while training.step < training.plan.steps:
         ids_BS = windows.batch(training.step, training.plan.batch_rows)
@@ -165,16 +170,30 @@ def train_steps(
         teller.tell(loss, norm)
         due = training.step % config.every_steps == 0 if config.every_steps else False
         if due or (config.every_seconds and time.monotonic() - saved_at >= config.every_seconds):
-            keeper.keep(training.step, training.tensors(), facts_of(training.frozen))
+            keeper.keep(training.step, training.tensors(), facts_of(training))
             saved_at = time.monotonic()
+        if asked.is_set():
+            # The machine shuts down, or somebody cancelled: what was done since the last Checkpoint is not lost.
+            keeper.keep(training.step, training.tensors(), facts_of(training))
+            keeper.wait()
+            context.log(f"stopped after step {training.step:,}; the Checkpoint of step {keeper.last_step:,} is kept")
+            raise SystemExit(128 + signal.SIGTERM)
     keeper.wait()
+
+
+def _hear_sigterm() -> threading.Event:
+    asked = threading.Event()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    return asked
 
 
 class _Teller:
     """Metrics, progress and lines of one Attempt."""
 
-    def __init__(self, context: AttemptContext, training: Training, held: HeldOut) -> None:
-        self.context, self.training, self.held = context, training, held
+    def __init__(self, context: AttemptContext, training: Training, held: HeldOut, keeper: Keeper) -> None:
+        self.context, self.training, self.held, self.keeper = context, training, held, keeper
+        self.since = training.step
         self.every = max(1, training.plan.steps // _LOOKS)
         self.began, self.line_at, self.done = time.monotonic(), 0.0, 0
         self.loss_held = math.nan
@@ -195,7 +214,7 @@ class _Teller:
             }
         for name, value in numbers.items():
             self.context.metric(name, value, step=step)
-        self.context.progress(step, plan.steps, "steps")
+        self.context.progress(step, plan.steps, "steps", kept=(self.since, max(self.since, self.keeper.last_step)))
         if last or time.monotonic() - self.line_at >= _LINES_SECONDS:
             self.line_at = time.monotonic()
             self.context.log(

@@ -136,7 +136,8 @@ class Attention(nn.Module):
         mixed_BHTC = functional.scaled_dot_product_attention(
             q_BHTC, k_BKTC, v_BKTC, attn_mask=mask_B1TT, enable_gqa=self.heads != self.kv_heads
         )
-        return self.o_proj(mixed_BHTC.transpose(1, 2).reshape(rows, positions, -1))  # type: ignore[no-any-return]
+        out_BTD: Tensor = self.o_proj(mixed_BHTC.transpose(1, 2).reshape(rows, positions, -1))
+        return out_BTD
 
 
 class Mlp(nn.Module):
@@ -151,7 +152,8 @@ class Mlp(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Each position by itself."""
-        return self.down_proj(functional.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))  # type: ignore[no-any-return]
+        out_BTD: Tensor = self.down_proj(functional.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+        return out_BTD
 
 
 class Block(nn.Module):
@@ -167,8 +169,9 @@ class Block(nn.Module):
 
     def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask_B1TT: Tensor) -> Tensor:
         """Both residual steps."""
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rope, mask_B1TT)
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))  # type: ignore[no-any-return]
+        mixed_BTD: Tensor = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rope, mask_B1TT)
+        out_BTD: Tensor = mixed_BTD + self.mlp(self.post_attention_layernorm(mixed_BTD))
+        return out_BTD
 
 
 class Body(nn.Module):
@@ -214,7 +217,8 @@ class Network(nn.Module):
         mask_B1TT = document_mask(segments_BT)
         for block in self.model.layers:
             x_BTD = block(x_BTD, rope, mask_B1TT)
-        return self.model.norm(x_BTD)  # type: ignore[no-any-return]
+        out_BTD: Tensor = self.model.norm(x_BTD)
+        return out_BTD
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores of every token, in float32."""

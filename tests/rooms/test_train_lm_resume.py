@@ -1,0 +1,174 @@
+"""A training that is killed anywhere, or finds its disk full, ends with the bytes of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from lm_tokens import documents, kill, lm_context, start_attempt, weights_of, write_tokens
+
+from baray.core import digest_bytes
+from baray.train.lm.checkpoint import Keeper, write_tensors
+from baray.train.lm.handler import train
+
+LIMIT_SECONDS = 120.0
+KILLS = 3
+STEPS = {"steps": "120", "checkpoint_every": "3"}
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    return write_tokens(tmp_path_factory.mktemp("tokens"), documents())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, source):
+    """The folder of a Run that nobody disturbed."""
+    run = tmp_path_factory.mktemp("undisturbed")
+    train(lm_context(run, source, **STEPS))
+    return run
+
+
+def wait_for_lines(process: subprocess.Popen[str], word: str) -> list[str]:
+    """What a process printed up to a line with `word`."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if word in line:
+            return lines
+    raise AssertionError(lines)
+
+
+def kill_at_random(run: Path, source, times: int, chance: random.Random, *, longest: float, **options: str) -> int:
+    """Start Attempts and kill each at a random instant after its first step; how many resumed."""
+    resumed = 0
+    for _ in range(times):
+        process = start_attempt(run, source, **options)
+        lines = wait_for_lines(process, "step ")
+        resumed += any(line.startswith("resumed at step") for line in lines)
+        time.sleep(chance.uniform(0, longest))  # the instant is the point
+        kill(process)
+    return resumed
+
+
+def finish(run: Path, source, **options: str) -> str:
+    """The log of an Attempt that is left alone."""
+    process = start_attempt(run, source, **options)
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 0, output
+    return output
+
+
+def test_kills_at_random_instants_change_no_bit(undisturbed, source, tmp_path):
+    seed = random.SystemRandom().randrange(1 << 32)
+    kill_at_random(tmp_path, source, KILLS, random.Random(seed), longest=0.4, **STEPS)
+    assert "resumed at step" in finish(tmp_path, source, **STEPS), seed
+    assert weights_of(tmp_path) == weights_of(undisturbed), seed
+    steps = [
+        json.loads(line)["step"]
+        for line in (tmp_path / "metrics.jsonl").read_text().splitlines()
+        if json.loads(line)["name"] == "loss"
+    ]
+    assert steps == list(range(1, 121)), seed
+
+
+@pytest.mark.soak
+def test_many_kills_change_no_bit(undisturbed, source, tmp_path):
+    """`train-kills` of scripts/soak: each training is killed until it was BARAY_SOAK_COUNT times in all."""
+    left = int(os.environ.get("BARAY_SOAK_COUNT", "50"))
+    chance = random.Random(left)
+    number = 0
+    while left > 0:
+        run = tmp_path / f"run-{number}"
+        times = min(left, chance.randint(1, 6))
+        kill_at_random(run, source, times, chance, longest=1.0, **STEPS)
+        finish(run, source, **STEPS)
+        assert weights_of(run) == weights_of(undisturbed)
+        shutil.rmtree(run)
+        left, number = left - times, number + 1
+
+
+def test_sigterm_keeps_what_was_done(undisturbed, source, tmp_path):
+    options = STEPS | {"checkpoint_every": "1h"}
+    process = start_attempt(tmp_path, source, **options)
+    wait_for_lines(process, "step ")
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "stopped after step" in output
+    assert "resumed at step" in finish(tmp_path, source, **options)
+    assert weights_of(tmp_path) == weights_of(undisturbed)
+
+
+def test_a_damaged_checkpoint_is_passed_over(undisturbed, source, tmp_path):
+    shutil.copytree(undisturbed / "checkpoints", tmp_path / "checkpoints")
+    earlier, newest = sorted((tmp_path / "checkpoints").iterdir())
+    data = bytearray((newest / "state.safetensors").read_bytes())
+    data[-100] ^= 1
+    (newest / "state.safetensors").write_bytes(data)
+    lines: list[str] = []
+    train(lm_context(tmp_path, source, lines=lines, **STEPS))
+    assert lines[:2] == [
+        f"The Checkpoint {newest.name} is damaged and is passed over.",
+        f"resumed at step {int(earlier.name[5:])}",
+    ]
+    assert weights_of(tmp_path) == weights_of(undisturbed)
+
+
+def test_another_machine_is_told(undisturbed, source, tmp_path):
+    shutil.copytree(undisturbed / "checkpoints", tmp_path / "checkpoints")
+    *_, newest = sorted((tmp_path / "checkpoints").iterdir())
+    facts = json.loads((newest / "state.json").read_bytes())
+    facts["made_with"]["torch"] = "1.0"
+    text = json.dumps(facts).encode()
+    (newest / "state.json").write_bytes(text)
+    (newest / "digest").write_text(digest_bytes(text) + "\n")
+    lines: list[str] = []
+    (output,) = train(lm_context(tmp_path, source, lines=lines, **STEPS))
+    assert any("NOT exact from here on: the Checkpoint was made with torch 1.0, now" in line for line in lines)
+    assert output.summary["exact"] is False
+
+
+def test_a_full_disk_keeps_the_earlier_checkpoint(undisturbed, source, tmp_path, need, missing):
+    """On a real file system of 1.5 MB: one Checkpoint fits beside what is being written of the next, and no second."""
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    program = 'mount -t tmpfs -o size=1500k none "$0" && exec "$@"'
+    before = (need("unshare"), "--user", "--map-root-user", "--mount", "sh", "-c", program, str(folder))
+    if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
+        missing("a mount namespace")
+    process = start_attempt(tmp_path, source, *before, **STEPS)
+    output, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 0, output
+    assert "could not be written: No space left on device; the one of step" in output
+    assert weights_of(tmp_path) == weights_of(undisturbed)
+
+
+def test_the_writer_writes_what_the_safetensors_package_reads(tmp_path):
+    tensors = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(3, dtype=torch.bfloat16)}
+    digest = write_tensors(tmp_path / "x", tensors, {"format": "pt"}, durable=True)
+    assert all(torch.equal(tensors[name], found) for name, found in safetensors.torch.load_file(tmp_path / "x").items())
+    # A known answer: the format is kept by people who read it elsewhere.
+    assert digest == "sha256:ede83a4a43cf442cbacebd9eaaa1a96c63d8ea10613c295fe962b3975b644eaf"
+
+
+def test_the_two_latest_checkpoints_are_kept_and_what_was_half_written_goes(tmp_path):
+    (tmp_path / "new-00000003").mkdir()
+    told: list[str] = []
+    keeper = Keeper(folder=tmp_path, tell=told.append)
+    for step in (1, 2, 3):
+        keeper.keep(step, {"x": torch.full((4,), float(step))}, {"a": 1})
+    keeper.wait()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000002", "step-00000003"]
+    kept = Keeper(folder=tmp_path, tell=told.append).newest()
+    assert (kept.step, kept.facts["a"], kept.tensors()["x"].tolist()) == (3, 1, [3.0] * 4)
+    assert told == []
