@@ -113,7 +113,7 @@ def _rows(source: Input, config: TextClassifier) -> Iterator[tuple[dict[str, Any
             fix="Add a file letters.csv with the columns id,language,unit,text.",
         )
     for file in sorted(files, key=lambda file: file.path):
-        for row in _csv_rows(file) if file.path.endswith(".csv") else _jsonl_rows(file):
+        for row in _csv_rows(file) if file.path.endswith(".csv") else jsonl_rows(file):
             _check_columns(row, file.path, config)
             yield row, file.label or source.label
 
@@ -124,7 +124,8 @@ def _csv_rows(file: InputFile) -> Iterator[dict[str, Any]]:
         yield {"id": str(number), **row}
 
 
-def _jsonl_rows(file: InputFile) -> Iterator[dict[str, Any]]:
+def jsonl_rows(file: InputFile) -> Iterator[dict[str, Any]]:
+    """Objects of a JSONL file, each with its line's number as `id` unless it has one. Raises Refused `bad_jsonl`, `not_utf8`."""
     for number, line in enumerate(_decode(file).splitlines(), start=1):
         if not line.strip():
             continue

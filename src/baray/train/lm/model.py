@@ -44,13 +44,23 @@ class Shape:
     """F."""
     context: int
     """Positions that it was trained on."""
+    rope_theta: float = ROPE_THETA
+    """Base of the rotary frequencies."""
+    norm_eps: float = NORM_EPS
+    """Of every RMSNorm."""
+    tied: bool = True
+    """Whether the output table is the input table."""
+    qk_norm: bool = True
+    """Whether queries and keys are normed: Qwen3; without, and untied as it mostly is, this is the layout of Llama."""
 
     @property
     def params(self) -> int:
         """Numbers in its tensors; the tied table counts once."""
-        attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads) + 2 * self.head_dim
+        attention = self.width * self.head_dim * (2 * self.heads + 2 * self.kv_heads)
+        attention += 2 * self.head_dim if self.qk_norm else 0
         block = attention + 3 * self.width * self.hidden + 2 * self.width
-        return self.vocab * self.width + self.layers * block + self.width
+        tables = self.vocab * self.width * (1 if self.tied else 2)
+        return tables + self.layers * block + self.width
 
     @property
     def flops_per_token(self) -> int:
@@ -77,8 +87,8 @@ class Shape:
             "num_hidden_layers": self.layers,
             "num_key_value_heads": self.kv_heads,
             "pad_token_id": eos,
-            "rms_norm_eps": NORM_EPS,
-            "rope_theta": ROPE_THETA,
+            "rms_norm_eps": self.norm_eps,
+            "rope_theta": self.rope_theta,
             "tie_word_embeddings": True,
             "torch_dtype": dtype,
             "use_cache": True,
@@ -101,14 +111,15 @@ class Linear(nn.Linear):
 class Norm(nn.Module):
     """RMSNorm: x / sqrt(mean(x^2) + eps) * weight, summed in float32."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, eps: float) -> None:
         """One weight for each of `size` numbers."""
         super().__init__()
+        self.eps = eps
         self.weight = nn.Parameter(torch.ones(size))
 
     def forward(self, x: Tensor) -> Tensor:
         """Same shape, same precision."""
-        return functional.rms_norm(x.float(), self.weight.shape, self.weight, NORM_EPS).to(x.dtype)
+        return functional.rms_norm(x.float(), self.weight.shape, self.weight, self.eps).to(x.dtype)
 
 
 class Attention(nn.Module):
@@ -122,8 +133,9 @@ class Attention(nn.Module):
         self.k_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
         self.v_proj = Linear(shape.width, shape.kv_heads * shape.head_dim)
         self.o_proj = Linear(shape.heads * shape.head_dim, shape.width)
-        self.q_norm = Norm(shape.head_dim)
-        self.k_norm = Norm(shape.head_dim)
+        self.q_norm, self.k_norm = (
+            Norm(shape.head_dim, shape.norm_eps) if shape.qk_norm else nn.Identity() for _ in range(2)
+        )
 
     def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask_B1TT: Tensor) -> Tensor:
         """Mix positions."""
@@ -164,8 +176,8 @@ class Block(nn.Module):
         super().__init__()
         self.self_attn = Attention(shape)
         self.mlp = Mlp(shape)
-        self.input_layernorm = Norm(shape.width)
-        self.post_attention_layernorm = Norm(shape.width)
+        self.input_layernorm = Norm(shape.width, shape.norm_eps)
+        self.post_attention_layernorm = Norm(shape.width, shape.norm_eps)
 
     def forward(self, x_BTD: Tensor, rope: tuple[Tensor, Tensor], mask_B1TT: Tensor) -> Tensor:
         """Both residual steps."""
@@ -175,14 +187,14 @@ class Block(nn.Module):
 
 
 class Body(nn.Module):
-    """Everything but the output table, which is the input table."""
+    """Everything but the output table."""
 
     def __init__(self, shape: Shape) -> None:
         """The tensors, not yet drawn."""
         super().__init__()
         self.embed_tokens = nn.Embedding(shape.vocab, shape.width)
         self.layers = nn.ModuleList(Block(shape) for _ in range(shape.layers))
-        self.norm = Norm(shape.width)
+        self.norm = Norm(shape.width, shape.norm_eps)
 
 
 class Network(nn.Module):
@@ -193,6 +205,8 @@ class Network(nn.Module):
         super().__init__()
         self.shape, self.dtype = shape, dtype
         self.model = Body(shape)
+        if not shape.tied:
+            self.lm_head = Linear(shape.width, shape.vocab)
         cos_TC, sin_TC = rope_tables(shape)
         self.cos_TC: Tensor
         self.sin_TC: Tensor
@@ -222,7 +236,8 @@ class Network(nn.Module):
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores of every token, in float32."""
-        return functional.linear(hidden, self.model.embed_tokens.weight.to(hidden.dtype)).float()
+        table = self.model.embed_tokens if self.shape.tied else self.lm_head
+        return functional.linear(hidden, table.weight.to(hidden.dtype)).float()
 
     def forward(self, ids_BT: Tensor, targets_BT: Tensor, segments_BT: Tensor) -> Tensor:
         """Mean over positions of -ln p(target)."""
@@ -240,7 +255,7 @@ def rotate(x_BTHC: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 def rope_tables(shape: Shape) -> tuple[Tensor, Tensor]:
     """Cosine and sine of position x theta^(-2c/C), both halves alike."""
     powers_C = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-    angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), 1.0 / ROPE_THETA**powers_C)
+    angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), 1.0 / shape.rope_theta**powers_C)
     both_TC = torch.cat((angles_TC, angles_TC), dim=-1)
     return both_TC.cos(), both_TC.sin()
 

@@ -43,7 +43,7 @@ class Optimizer:
 
     def __init__(self, network: nn.Module, kind: str) -> None:
         """`kind`: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw (everything)."""
-        named = list(network.named_parameters())
+        named = [(name, tensor) for name, tensor in network.named_parameters() if tensor.requires_grad]
         self.matrices = {n: p for n, p in named if kind == "muon" and p.ndim == 2 and "embed_tokens" not in n}
         self.others = {n: p for n, p in named if n not in self.matrices}
         self.momenta = {name: torch.zeros_like(tensor) for name, tensor in self.matrices.items()}

@@ -12,7 +12,8 @@ from baray.train.config import Lm
 from baray.train.lm.model import PAD_VOCAB, Shape
 
 KEPT_CHECKPOINTS = 2
-_LIBRARIES_BYTES = 600 * 2**20  # torch itself, before the first tensor
+LIBRARIES_BYTES = 600 * 2**20
+"""torch itself, before the first tensor."""
 _HIDDEN_PER_WIDTH = 8 / 3  # as many numbers as a plain hidden layer of 4 D
 _ASPECT = (
     48  # width / layers; between 30 and 90 the loss hardly changes (Kaplan et al. 2020, arXiv:2001.08361, figure 5)
@@ -53,7 +54,7 @@ class Plan:
     @property
     def memory_bytes(self) -> int:
         """Of one process, roughly: libraries, tensors with gradient and optimizer state, activations, scores."""
-        return _LIBRARIES_BYTES + state_bytes(self.shape) + _micro_bytes(self.shape, self.micro_rows)
+        return LIBRARIES_BYTES + state_bytes(self.shape) + micro_bytes(self.shape, self.micro_rows)
 
     @property
     def disk_bytes(self) -> int:
@@ -66,7 +67,8 @@ def state_bytes(shape: Shape) -> int:
     return 4 * shape.params * (1 + 1 + 2 + 3)
 
 
-def _micro_bytes(shape: Shape, rows: int) -> int:
+def micro_bytes(shape: Shape, rows: int) -> int:
+    """What a backward pass over so many windows keeps."""
     tokens = rows * shape.context
     block = 4 * (12 * shape.width + 4 * shape.hidden + 2 * shape.heads * shape.head_dim) + shape.heads * shape.context
     return tokens * (shape.layers * block + 3 * 4 * shape.vocab)
@@ -126,11 +128,11 @@ def make_plan(config: Lm, *, vocab: int, memory_bytes: int) -> Plan:
             fix=f"Choose batch_tokens={config.context * config.processes * math.ceil(rows / config.processes)}.",
         )
     share = rows // config.processes
-    room = memory_bytes // config.processes - _LIBRARIES_BYTES - state_bytes(shape)
-    fitting = [n for n in range(1, share + 1) if share % n == 0 and _micro_bytes(shape, n) <= room]
+    room = memory_bytes // config.processes - LIBRARIES_BYTES - state_bytes(shape)
+    fitting = [n for n in range(1, share + 1) if share % n == 0 and micro_bytes(shape, n) <= room]
     small = [n for n in fitting if n * shape.context <= _MOST_MICRO_TOKENS] or fitting[:1]
     if not small:
-        needed = config.processes * (_LIBRARIES_BYTES + state_bytes(shape) + _micro_bytes(shape, 1))
+        needed = config.processes * (LIBRARIES_BYTES + state_bytes(shape) + micro_bytes(shape, 1))
         raise Refused(
             "does_not_fit",
             f"{shape.params:,} numbers need {format_bytes(needed)} of memory; this Run has {format_bytes(memory_bytes)}.",
