@@ -43,5 +43,6 @@ def _train_recipe(name: str) -> dict[str, Any]:
         "check": lambda given: asdict(train.read_options(recipe.options, given)),
         "takes": recipe.takes,
         "mounts": recipe.mounts,
+        "all_cpus": recipe.all_cpus,
         "output_label_rule": "join",
     }

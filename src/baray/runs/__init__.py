@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from baray.runs.leases import apply, lease, renew, sweep
     from baray.runs.protocol import LOCAL_WORKER, MAX_REPORT_BYTES
     from baray.runs.queue import RunRequest, cancel, machines, retry, running_above, submit, why
-    from baray.runs.records import STATES, Run, active, counts, get_run, holdings, list_runs, workers
+    from baray.runs.records import STATES, Run, active, counts, free_cpus, get_run, holdings, list_runs, workers
     from baray.runs.sandbox import TierReport, probe
     from baray.runs.sandbox.disk import why_no_images
     from baray.runs.sandbox.reduced import isolation
@@ -44,6 +44,7 @@ __all__ = [
     "cancel",
     "check_targets",
     "counts",
+    "free_cpus",
     "get_run",
     "handle_worker",
     "holdings",
@@ -67,7 +68,7 @@ _PLACES = {
     "leases": ("apply", "lease", "renew", "sweep"),
     "protocol": ("LOCAL_WORKER", "MAX_REPORT_BYTES"),
     "queue": ("RunRequest", "cancel", "machines", "retry", "running_above", "submit", "why"),
-    "records": ("STATES", "Run", "active", "counts", "get_run", "holdings", "list_runs", "workers"),
+    "records": ("STATES", "Run", "active", "counts", "free_cpus", "get_run", "holdings", "list_runs", "workers"),
     "sandbox": ("TierReport", "probe"),
     "sandbox.disk": ("why_no_images",),
     "sandbox.reduced": ("isolation",),

@@ -312,6 +312,16 @@ def workers(tx: Tx) -> dict[str, dict[str, Any]]:
     return {str(row.key).removeprefix("worker:"): json.loads(row.value) for row in found}
 
 
+_OF_REPLICAS = "SELECT spec FROM run WHERE kind = 'replica' AND state IN ('queued', 'running')"
+
+
+def free_cpus(tx: Tx) -> int:
+    """Cores of the largest worker that no Replica holds, at least one: what a Run gets that takes all there is."""
+    most = max((int(worker["cpus"]) for worker in workers(tx).values()), default=1)
+    held = sum(int(json.loads(row.spec)["resources"]["cpus"]) for row in tx.hot(_OF_REPLICAS))
+    return max(1, most - held)
+
+
 def to_json(value: Any) -> str:  # noqa: ANN401 - any JSON value
     """How JSON stands in a column."""
     return canonical_json(value).decode()

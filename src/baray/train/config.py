@@ -139,6 +139,8 @@ class Recipe:
     """Kinds of input it learns from: dataset, source."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Options that name a version to mount beside the input: option -> kind."""
+    all_cpus: bool = False
+    """Whether it gets all cores of a machine unless told otherwise."""
 
 
 RECIPES = {
@@ -162,6 +164,7 @@ RECIPES = {
         handler="baray.train.lm.handler:train",
         options=Lm,
         takes=("dataset",),
+        all_cpus=True,
     ),
 }
 

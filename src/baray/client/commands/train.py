@@ -8,11 +8,13 @@ from baray.client.commands.watching import finish
 from baray.core import check_name, parse_ref
 
 
-def _train(cli: Cli, recipe: str, *, dataset: str, name: str, settings: tuple[str, ...], follow: bool) -> None:
+def _train(
+    cli: Cli, recipe: str, *, dataset: str, name: str, settings: tuple[str, ...], follow: bool, **room: object
+) -> None:
     ref = parse_ref(dataset if ":" in dataset else f"dataset:{dataset}")
     key = "source" if ref.kind == "source" else "dataset"
     inputs = {key: str(parse_ref(str(ref), kind=key))}
-    run = cli.client.train(recipe, name=check_name(name), inputs=inputs, options=settings_of(settings))
+    run = cli.client.train(recipe, name=check_name(name), inputs=inputs, options=settings_of(settings), **room)
     finish(cli, run, label=f"model:{name}", wait=follow, follow=follow)
 
 
@@ -27,6 +29,8 @@ TRAIN = Leaf(
         option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the recipe; `baray recipes`."
         ),
+        option("--cpus", type=int, help="Cores; `lm` takes all that are free unless told otherwise."),
+        option("--memory", metavar="SIZE", help="Memory, for example 8GB; 2GB unless told otherwise."),
         option("--follow", is_flag=True, help="Show the log and wait."),
     ),
     example="baray train text-classifier --dataset source:letters --name router --follow",

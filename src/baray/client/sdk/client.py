@@ -202,9 +202,11 @@ class Client:
         """Ask for an Index version of a Dataset; the answer is a Run."""
         return self.post("indexes", {"name": name, "dataset": dataset}, repeatable=True)
 
-    def train(self, recipe: str, *, name: str, inputs: Mapping[str, str], options: Json | None = None) -> Json:
+    def train(
+        self, recipe: str, *, name: str, inputs: Mapping[str, str], options: Json | None = None, **more: object
+    ) -> Json:
         """Ask for a Model version; `inputs` is {"dataset": ref} or {"source": ref}; the answer is a Run."""
-        body: Json = {"name": name, "recipe": recipe, "options": options or {}, **inputs}
+        body: Json = {"name": name, "recipe": recipe, "options": options or {}, **inputs, **_given(more)}
         return self.post("models", body, repeatable=True)
 
     # -- Runs

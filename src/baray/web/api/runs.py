@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeAlias, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -26,6 +26,8 @@ router = APIRouter(tags=["runs"])
 Who = Annotated[Caller, Depends(caller)]
 _END_STATES = frozenset({"succeeded", "failed", "cancelled"})
 _POLL_SECONDS = 0.25
+Mounts: TypeAlias = dict[str, tuple[str, str]]
+"""Name inside a Run -> kind and ref of a version."""
 
 
 class _Labelled(Protocol):
@@ -46,21 +48,28 @@ T = TypeVar("T", bound=_Labelled)
 @router.post("/datasets", status_code=202)
 def build_dataset(request: Request, who: Who, body: BuildBody) -> dict[str, Any]:
     """Build a Dataset from a Source or a Dataset; an identical build that succeeded is reused."""
-    return _submit_recipe(request, who, "dataset", body, _made_of(body.source, body.dataset))
+    return submit_recipe(request, who, "dataset", body, made_of(body.source, body.dataset))
 
 
 @router.post("/indexes", status_code=202)
 def build_index(request: Request, who: Who, body: IndexBody) -> dict[str, Any]:
     """Build the Index of a Dataset, which a Desk searches."""
     full = BuildBody(name=body.name, recipe="desk", options=body.options)
-    return _submit_recipe(request, who, "index", full, {"dataset": ("dataset", body.dataset)})
+    return submit_recipe(request, who, "index", full, {"dataset": ("dataset", body.dataset)})
 
 
 @router.post("/models", status_code=202)
 def train_model(request: Request, who: Who, body: TrainBody) -> dict[str, Any]:
     """Train a Model on a Dataset or a Source."""
-    full = BuildBody(name=body.name, recipe=body.recipe, options=body.options, expect_label=body.expect_label)
-    return _submit_recipe(request, who, "model", full, _made_of(body.source, body.dataset))
+    full = BuildBody(
+        name=body.name,
+        recipe=body.recipe,
+        options=body.options,
+        expect_label=body.expect_label,
+        cpus=body.cpus,
+        memory=body.memory,
+    )
+    return submit_recipe(request, who, "model", full, made_of(body.source, body.dataset))
 
 
 @router.post("/runs", status_code=202)
@@ -241,22 +250,29 @@ def run_json(run: runs.Run, who: Caller) -> dict[str, Any]:
     }
 
 
-def _submit_recipe(
-    request: Request, who: Caller, kind: str, body: BuildBody, named: dict[str, tuple[str, str]]
+def submit_recipe(
+    request: Request,
+    who: Caller,
+    kind: str,
+    body: BuildBody,
+    named: Mounts,
+    beside: Mounts | None = None,
 ) -> dict[str, Any]:
+    """Queue a Run of a built-in recipe on what `named` tells, with `beside` mounted too; all as the caller may."""
     site = site_of(request)
     recipe = house_of(request).recipes.get(body.recipe)
     if recipe is None or recipe["kind"] != kind:
         names = ", ".join(name for name, one in house_of(request).recipes.items() if one["kind"] == kind)
         raise Refused("no_recipe", f"There is no {kind} recipe '{body.recipe}'.", fix=f"Choose one of: {names}.")
     _check_takes(recipe, body.recipe, named)
-    named = named | _mounted(recipe, body)
+    mounts = named | _mounted(recipe, body) | (beside or {})
     options = {key: value for key, value in recipe["check"](body.options).items() if key not in recipe["mounts"]}
 
     def submit(tx: Tx) -> runs.Run:
-        inputs = {name: find_version(tx, request, who, wanted, text) for name, (wanted, text) in named.items()}
+        inputs = {name: find_version(tx, request, who, wanted, text) for name, (wanted, text) in mounts.items()}
         label = _label_of(who, inputs, body.label)
         allow(tx, site, who, "run.submit", f"{kind}:{body.name}", str(label))
+        cpus = body.cpus or (runs.free_cpus(tx) if recipe.get("all_cpus") else 1)
         return runs.submit(
             tx,
             site,
@@ -269,7 +285,7 @@ def _submit_recipe(
                 handler=recipe["handler"],
                 options=options,
                 inputs=inputs,
-                resources={"cpus": 1, "memory_bytes": parse_bytes(body.memory), "time_seconds": 86400.0, "gpus": 0},
+                resources={"cpus": cpus, "memory_bytes": parse_bytes(body.memory), "time_seconds": 86400.0, "gpus": 0},
                 label=label,
                 expect_label=parse_label(body.expect_label) if body.expect_label else None,
                 output_label_rule=recipe["output_label_rule"],
@@ -280,14 +296,14 @@ def _submit_recipe(
     return _ring(request, who, site.store.write(submit))
 
 
-def _made_of(source: str, dataset: str) -> dict[str, tuple[str, str]]:
+def made_of(source: str, dataset: str) -> Mounts:
     """What a recipe reads, by the name it has inside. Raises Refused `bad_request` unless it is one thing."""
     if bool(source) == bool(dataset):
         raise Refused("bad_request", "Name a dataset or a source to train on, and only one.")
     return {"dataset": ("dataset", dataset)} if dataset else {"source": ("source", source)}
 
 
-def _check_takes(recipe: dict[str, Any], name: str, named: dict[str, tuple[str, str]]) -> None:
+def _check_takes(recipe: dict[str, Any], name: str, named: Mounts) -> None:
     for kind, text in named.values():
         if kind not in recipe["takes"]:
             takes = " or ".join(recipe["takes"])
@@ -296,7 +312,7 @@ def _check_takes(recipe: dict[str, Any], name: str, named: dict[str, tuple[str, 
             )
 
 
-def _mounted(recipe: dict[str, Any], body: BuildBody) -> dict[str, tuple[str, str]]:
+def _mounted(recipe: dict[str, Any], body: BuildBody) -> Mounts:
     """Versions that options name. Raises Refused `bad_option` where a recipe needs one that is not given."""
     found = {option: (kind, str(body.options.get(option) or "")) for option, kind in recipe["mounts"].items()}
     for option, (kind, text) in found.items():

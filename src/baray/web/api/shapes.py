@@ -67,6 +67,7 @@ class BuildBody(Body):
     label: str = ""
     expect_label: str = ""
     memory: str = "2GB"
+    cpus: int = Field(default=0, ge=0, le=1024)
 
 
 class IndexBody(Body):
@@ -86,6 +87,8 @@ class TrainBody(Body):
     source: str = ""
     options: dict[str, Any] = Field(default_factory=dict)
     expect_label: str = ""
+    cpus: int = Field(default=0, ge=0, le=1024)
+    memory: str = "2GB"
 
 
 class RunBody(Body):
