@@ -117,7 +117,7 @@ class Fuzzer:
                 body = urlencode([(self.text(), self.text()) for _ in range(3)], errors="surrogatepass").encode()
             elif request.to_router:
                 members = json.loads(request.body or b"{}")
-                members[self.chance.choice(sorted(members))] = self.value()
+                members[self.chance.choice(sorted(members) or ["model"])] = self.value()
                 body = json.dumps(members).encode()
             else:
                 body = self.body(template, method)

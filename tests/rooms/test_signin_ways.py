@@ -155,10 +155,13 @@ def test_of_many_who_hold_a_code_one_comes_in(site, reception):
     code = code_now(site, secret)
 
     def attempt(number):
-        try:
-            return come_in(reception, code=code, visitor=Visitor(address=f"192.0.2.{number}", agent=""))[:8]
-        except Refused as error:
-            return error.code
+        visitor = Visitor(address=f"192.0.2.{number}", agent="")
+        while True:
+            try:
+                return come_in(reception, code=code, visitor=visitor)[:8]
+            except Refused as error:
+                if error.code != "busy":  # as it may be while a slow machine looks at the others' passwords
+                    return error.code
 
     with ThreadPoolExecutor(4) as threads:
         assert sorted(threads.map(attempt, range(4))) == ["bad_sign_in"] * 3 + ["bry_ses_"]
