@@ -188,6 +188,19 @@ def test_lost_attempts_are_tried_at_once_but_not_for_ever(home):
     assert home.get(run.id).state == "failed"
 
 
+def test_attempts_that_kept_a_newer_checkpoint_are_lost_and_killed_as_often_as_it_takes(home):
+    run = home.submit(handler="m:f", name="made", max_attempts=1)
+    told = {"code": "attempt_lost", "message": "m", "fix": ""}
+    for number in range(8):
+        progress = {"done": 1, "total": 9, "unit": "steps", "since": number, "kept": number + 1}
+        outcome, reason = ("failed", "signalled") if number % 2 else ("lost", "lost")
+        assert tell(home, lease(home), outcome, reason=reason, error=told, progress=progress)
+        assert (home.get(run.id).state, home.get(run.id).progress["done"]) == ("queued", 1)
+    stuck = progress | {"since": 8, "kept": 8}
+    assert tell(home, lease(home), "failed", reason="signalled", error=told, progress=stuck)
+    assert home.get(run.id).state == "failed"
+
+
 def test_a_grant_that_was_lost_on_the_way_is_given_again(home):
     run = home.submit(command=("true",))
     first = runs.lease(home.site, offer()).grant

@@ -153,6 +153,24 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(undisturbed, source, tmp_path,
     assert weights_of(tmp_path) == weights_of(undisturbed)
 
 
+def test_two_processes_give_the_curve_of_one(undisturbed, source, tmp_path):
+    """Sums in another order: losses agree within 2e-4 over 24 steps in fp32, here and after a resume."""
+    options = STEPS | {"processes": "2", "steps": "24"}
+    train(lm_context(tmp_path / "one", source, **STEPS | {"steps": "24"}))
+    process = start_attempt(tmp_path / "two", source, **options)
+    wait_for_lines(process, "step 1 of")
+    kill(process)
+    assert "done" in finish(tmp_path / "two", source, **options)
+    one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
+    assert len(one) == len(two) == 24
+    assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 2e-4
+
+
+def losses(run: Path) -> list[float]:
+    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
+    return [line["value"] for line in lines if line["name"] == "loss"]
+
+
 def test_the_writer_writes_what_the_safetensors_package_reads(tmp_path):
     tensors = {"b": torch.arange(6.0).reshape(2, 3), "a": torch.ones(3, dtype=torch.bfloat16)}
     digest = write_tensors(tmp_path / "x", tensors, {"format": "pt"}, durable=True)

@@ -31,6 +31,7 @@ from baray.train.lm.loop import (
 from baray.train.lm.model import Network
 from baray.train.lm.optim import PEAK_RATE
 from baray.train.lm.plan import check_disk, describe, make_plan
+from baray.train.lm.ranks import set_up_torch, train_in_processes
 from baray.train.lm.shards import Tokens, Windows, open_tokens
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
@@ -42,20 +43,17 @@ def train(context: AttemptContext) -> list[Output]:
     (source,) = context.inputs.values()
     files = {file.path: file.blob for file in source.files}
     tokens, held = open_tokens(files), held_out(open_tokens(files, "held_out"))
-    _set_up_torch(context, config)
+    set_up_torch(context, config)
     windows = Windows(tokens, config.context, config.seed)
     keeper = Keeper(folder=context.checkpoints, tell=context.log)
     kept = keeper.newest()
     training = _begin(context, config, tokens, windows, keeper) if kept is None else _resume(context, kept)
-    train_steps(context, config, training, windows, held.first(LOOK_TOKENS), keeper)
+    if config.processes == 1:
+        train_steps(context, config, training, windows, held.first(LOOK_TOKENS), keeper)
+    else:
+        train_in_processes(context, config, files)
+        _take_over(training, keeper)
     return [_finish(context, training, held, source, files)]
-
-
-def _set_up_torch(context: AttemptContext, config: Lm) -> None:
-    # As many threads as cores were leased: more are slower, fewer or more round sums otherwise.
-    torch.set_num_threads(max(1, context.cpus // config.processes))
-    torch.use_deterministic_algorithms(config.deterministic == "yes")
-    torch.manual_seed(config.seed)
 
 
 def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows, keeper: Keeper) -> Training:
@@ -110,6 +108,14 @@ def _resume(context: AttemptContext, kept: Kept) -> Training:
     torch.set_rng_state(torch.frombuffer(bytearray.fromhex(kept.facts["rng"]), dtype=torch.uint8))
     context.forget_metrics(after=kept.step)
     return training
+
+
+def _take_over(training: Training, keeper: Keeper) -> None:
+    """What several processes trained: their last Checkpoint."""
+    kept = keeper.newest()
+    if kept is None or kept.step < training.plan.steps:
+        raise Fault("disk_full", "The last Checkpoint could not be written.", fix="Free space on the disk of the home.")
+    training.load(kept)
 
 
 def _finish(

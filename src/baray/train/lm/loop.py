@@ -12,11 +12,12 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -25,7 +26,7 @@ from baray.train.config import Lm
 from baray.train.lm.checkpoint import Keeper, Kept
 from baray.train.lm.evaluate import HeldOut, bits_per_byte, held_out_loss
 from baray.train.lm.model import Network, Shape, segments_of
-from baray.train.lm.optim import Optimizer, clip, rate
+from baray.train.lm.optim import Optimizer, clip, gradient, rate
 from baray.train.lm.plan import Plan
 from baray.train.lm.shards import Windows
 
@@ -67,9 +68,9 @@ class Frozen:
 class Training:
     """Network and optimizer, at some step."""
 
-    def __init__(self, frozen: Frozen) -> None:
-        """Everything as before the first step."""
-        self.frozen, self.plan, self.step = frozen, frozen.plan, 0
+    def __init__(self, frozen: Frozen, *, rank: int = 0) -> None:
+        """Everything as before the first step; `rank` of the processes that share each step."""
+        self.frozen, self.plan, self.step, self.rank = frozen, frozen.plan, 0, rank
         self.exact = True
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = Network(frozen.plan.shape, seed=frozen.seed, dtype=frozen.dtype).to(self.device)
@@ -77,6 +78,11 @@ class Training:
         self.forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network
         if frozen.compiled:
             self.forward = torch.compile(self.network, dynamic=False)
+
+    def rows(self, windows: Windows) -> NDArray[np.int64]:
+        """This process's share of the step's windows."""
+        share = self.plan.batch_rows // self.plan.processes
+        return windows.rows(self.step * self.plan.batch_rows + self.rank * share, share)
 
     def do_step(self, ids_BS: NDArray[np.int64]) -> tuple[float, float]:
         """One step on windows of context + 1 tokens: (mean loss, norm of the gradient)."""
@@ -89,6 +95,8 @@ class Training:
             loss = self.forward(ids_BT, part_BS[:, 1:].contiguous(), segments_of(ids_BT, self.frozen.eos)) / parts
             torch.autograd.backward(loss)
             total += loss.detach()
+        if plan.processes > 1:
+            _average([total, *(gradient(tensor) for tensor in self.network.parameters())])
         norm = clip(self.network.parameters(), MOST_NORM)
         self.optimizer.step(rate(self.step, max(1, plan.steps), self.frozen.peak_rate))
         for tensor in self.network.parameters():
@@ -109,6 +117,15 @@ class Training:
             tensor.copy_(tensors[f"weight.{name}"])
         self.step = kept.step
         self.optimizer.load(tensors, kept.step)
+
+
+def _average(tensors: list[Tensor]) -> None:
+    """Replace each by its mean over the processes: one message for all, so that the order of sums is fixed."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    dist.all_reduce(flat)
+    flat /= dist.get_world_size()
+    for tensor, mean in zip(tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(mean.view_as(tensor))
 
 
 def facts_of(training: Training) -> dict[str, Any]:
@@ -142,8 +159,10 @@ def made_with() -> dict[str, Any]:
 
 def measure(frozen: Frozen, windows: Windows) -> float:
     """Seconds for a step, on a network that is thrown away: the median of a few after one to warm up."""
-    trial = Training(frozen)
-    ids_BS = windows.batch(0, frozen.plan.batch_rows)
+    plan = frozen.plan
+    alone = replace(plan, batch_rows=plan.batch_rows // plan.processes, processes=1)
+    trial = Training(replace(frozen, plan=alone))
+    ids_BS = trial.rows(windows)
     seconds = []
     for _ in range(_TRIES + 1):
         began = time.perf_counter()
@@ -160,25 +179,39 @@ def steps_in(budget_seconds: float, step_seconds: float) -> int:
 def train_steps(
     context: AttemptContext, config: Lm, training: Training, windows: Windows, held: HeldOut, keeper: Keeper
 ) -> None:
-    """From the step it stands at to the last, with metrics, progress and Checkpoints."""
+    """From the step it stands at to the last, with metrics, progress and Checkpoints; the first process tells and keeps."""
+    first = training.rank == 0
     teller = _Teller(context, training, held, keeper)
     asked = _hear_sigterm()
     saved_at = time.monotonic()
     while training.step < training.plan.steps:
-        ids_BS = windows.batch(training.step, training.plan.batch_rows)
-        loss, norm = training.do_step(ids_BS)
+        loss, norm = training.do_step(training.rows(windows))
+        stop = _any(asked, training.plan)
+        if not first:
+            if stop:
+                raise SystemExit(128 + signal.SIGTERM)
+            continue
         teller.tell(loss, norm)
-        due = training.step % config.every_steps == 0 if config.every_steps else False
-        if due or (config.every_seconds and time.monotonic() - saved_at >= config.every_seconds):
+        due = config.every_steps and training.step % config.every_steps == 0
+        late = config.every_seconds and time.monotonic() - saved_at >= config.every_seconds
+        if due or late or stop or training.step == training.plan.steps:
             keeper.keep(training.step, training.tensors(), facts_of(training))
             saved_at = time.monotonic()
-        if asked.is_set():
+        if stop:
             # The machine shuts down, or somebody cancelled: what was done since the last Checkpoint is not lost.
-            keeper.keep(training.step, training.tensors(), facts_of(training))
             keeper.wait()
             context.log(f"stopped after step {training.step:,}; the Checkpoint of step {keeper.last_step:,} is kept")
             raise SystemExit(128 + signal.SIGTERM)
     keeper.wait()
+
+
+def _any(asked: threading.Event, plan: Plan) -> bool:
+    """Whether any process was asked to stop: all stop after the same step."""
+    if plan.processes == 1:
+        return asked.is_set()
+    told = torch.tensor(float(asked.is_set()))
+    dist.all_reduce(told)
+    return float(told) > 0
 
 
 def _hear_sigterm() -> threading.Event:
@@ -196,7 +229,7 @@ class _Teller:
         self.since = training.step
         self.every = max(1, training.plan.steps // _LOOKS)
         self.began, self.line_at, self.done = time.monotonic(), 0.0, 0
-        self.loss_held = math.nan
+        self.loss_held: float | None = None
 
     def tell(self, loss: float, norm: float) -> None:
         """After each step."""
@@ -217,6 +250,5 @@ class _Teller:
         self.context.progress(step, plan.steps, "steps", kept=(self.since, max(self.since, self.keeper.last_step)))
         if last or time.monotonic() - self.line_at >= _LINES_SECONDS:
             self.line_at = time.monotonic()
-            self.context.log(
-                f"step {step:,} of {plan.steps:,}: loss {loss:.4f}, held out {self.loss_held:.4f}, {speed:,.0f} tokens/s"
-            )
+            known = f", held out {self.loss_held:.4f}" if self.loss_held is not None else ""
+            self.context.log(f"step {step:,} of {plan.steps:,}: loss {loss:.4f}{known}, {speed:,.0f} tokens/s")

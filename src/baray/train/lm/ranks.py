@@ -1,0 +1,96 @@
+"""Several processes that share each step, started by `torchrun`: data parallel, gradients averaged once a step.
+
+State goes from process to process by Checkpoints alone: the Attempt keeps the one of step 0 (or has an earlier one), every process
+loads it, the first keeps new ones and the last one, and the Attempt writes the Model from that. So a Run with several processes
+resumes as one with one does. Sums have another order than in one process: losses agree to about six digits at first, and drift
+apart as rounding does (a test states the tolerance).
+
+Covered: several processes on one machine, `gloo` on processors, `nccl` on GPUs. Not covered: several machines, sharded weights
+(FSDP): each process holds the whole network.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from baray.core import Fault, SystemClock
+from baray.runs import AttemptContext
+from baray.train.config import Lm, read_options
+from baray.train.lm.checkpoint import Keeper
+from baray.train.lm.evaluate import LOOK_TOKENS, held_out
+from baray.train.lm.loop import Training, frozen_of, train_steps
+from baray.train.lm.shards import Windows, open_tokens
+
+
+def train_in_processes(context: AttemptContext, config: Lm, files: dict[str, Path]) -> None:
+    """Train from the newest Checkpoint to one of the last step. Raises Fault `process_failed`."""
+    told = {
+        "run_id": context.run_id,
+        "spec": dict(context.spec),
+        "run_dir": str(context.run_dir),
+        "work": str(context.work),
+        "cpus": context.cpus,
+        "memory_bytes": context.memory_bytes,
+        "files": {name: str(path) for name, path in files.items()},
+    }
+    path = context.work / "processes.json"
+    path.write_text(json.dumps(told), encoding="utf-8")
+    argv = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    argv += ["--nproc-per-node", str(config.processes), "-m", "baray.train.lm.ranks", str(path)]
+    done = subprocess.run(argv, check=False, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno())
+    if done.returncode:
+        raise Fault("process_failed", f"A process of the training ended with code {done.returncode}; see above.")
+
+
+def main(path: Path) -> None:
+    """One of the processes."""
+    told = json.loads(path.read_text(encoding="utf-8"))
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    context = AttemptContext(
+        run_id=told["run_id"],
+        spec=told["spec"],
+        inputs={},
+        out=Path(told["work"]),
+        work=Path(told["work"]),
+        run_dir=Path(told["run_dir"]),
+        cpus=told["cpus"],
+        memory_bytes=told["memory_bytes"],
+        print_line=_print_line,
+        now=SystemClock().now,
+    )
+    config = read_options(Lm, context.spec["options"])
+    files = {name: Path(file) for name, file in told["files"].items()}
+    set_up_torch(context, config)
+    keeper = Keeper(folder=context.checkpoints, tell=context.log)
+    kept = keeper.newest()
+    if kept is None:
+        raise Fault("no_checkpoint", f"There is no Checkpoint in {context.checkpoints}.")
+    training = Training(frozen_of(kept.facts), rank=dist.get_rank())
+    training.load(kept)
+    windows = Windows(open_tokens(files), config.context, config.seed)
+    held = held_out(open_tokens(files, "held_out")).first(LOOK_TOKENS)
+    train_steps(context, config, training, windows, held, keeper)
+    dist.destroy_process_group()
+
+
+def set_up_torch(context: AttemptContext, config: Lm) -> None:
+    """Threads, determinism, chance."""
+    # As many threads as cores were leased: more are slower, fewer or more round sums otherwise.
+    torch.set_num_threads(max(1, context.cpus // config.processes))
+    torch.use_deterministic_algorithms(config.deterministic == "yes")
+    torch.manual_seed(config.seed)
+
+
+def _print_line(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
