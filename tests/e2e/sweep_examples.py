@@ -43,6 +43,7 @@ EXAMPLES = {
     "GET /api/v1/ledger/proof": Asked(query="ref=run:{run}"),
     "GET /api/v1/lineage": Asked(query="ref=run:{run}"),
     "GET /lineage": Asked(query="ref=dataset:{dataset}"),
+    "GET /runs/compare": Asked(query="run={run}"),
     "GET /ledger/{path}": Asked(path={"path": "=checkpoint"}),
     "POST /labels/raise": Asked(
         body="ref=dataset:{dataset}&to=public&reason=an+example", form=True, mends=("not_higher",)
@@ -73,6 +74,7 @@ EXAMPLES = {
         path={"digest": "=sha256:" + hashlib.sha256(b"bytes").hexdigest()}, body=b"bytes"
     ),
     "POST /api/v1/datasets": Asked(body={"name": "{fresh}", "source": "{source}"}),
+    "POST /api/v1/evaluations": Asked(body={"model": "{model}", "dataset": "{dataset}"}),
     "POST /api/v1/indexes": Asked(body={"name": "{fresh}", "dataset": "{dataset}"}),
     "POST /api/v1/ledger/cosign": Asked(body={"note": "no note"}, mends=("bad_cosignature",)),
     "POST /api/v1/ledger/witnesses": Asked(body={"name": "w", "vkey": "no key"}, mends=("bad_witness",)),

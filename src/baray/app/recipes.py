@@ -36,7 +36,7 @@ def _train_recipe(name: str) -> dict[str, Any]:
         for one in fields(recipe.options)
     ]
     return {
-        "kind": "model",
+        "kind": recipe.kind,
         "handler": recipe.handler,
         "title": recipe.title,
         "options": options,

@@ -21,7 +21,7 @@ from baray.catalog.labels.signing import check_entry, message, statement, statem
 from baray.catalog.lineage import lineage
 from baray.catalog.nouns import FileEntry, Lineage, Output, SourceFile, VersionRow
 from baray.catalog.provenance import PROVENANCE_FILE, Making, attest, licences, provenance
-from baray.catalog.records import add_edges, all_versions, by_id, holdings, known_digests, newest
+from baray.catalog.records import add_edges, all_versions, by_id, evaluations_of, holdings, known_digests, newest
 from baray.catalog.versions import (
     Publication,
     SourceRequest,
@@ -60,6 +60,7 @@ __all__ = [
     "check_entry",
     "check_signature",
     "counting",
+    "evaluations_of",
     "find_lowering",
     "give_word",
     "holdings",

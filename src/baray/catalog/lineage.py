@@ -12,7 +12,7 @@ from baray.catalog.nouns import Lineage
 from baray.core import NotFound, Ref
 from baray.store import Tx
 
-_ORDER = ("answer", "service", "model", "index", "dataset", "run", "source")
+_ORDER = ("answer", "service", "evaluation", "model", "index", "dataset", "run", "source")
 MAX_NODES = 10_000
 
 
@@ -50,7 +50,7 @@ def _start(tx: Tx, project_id: str, ref: Ref) -> str:
         revision_id = records.service_revision(tx, project_id, ref.name)
         if revision_id is not None:
             return revision_id
-    elif ref.kind in ("source", "dataset", "index", "model"):
+    elif ref.kind in ("source", "dataset", "index", "model", "evaluation"):
         found = records.find(tx, project_id, ref.kind, ref.name, ref.version)
         if found is not None:
             return found.id

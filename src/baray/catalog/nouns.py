@@ -43,7 +43,7 @@ class Output:
     """What a Run made: a maker returns it, `runs.apply` publishes it."""
 
     kind: str
-    """`dataset`, `index` or `model`."""
+    """`dataset`, `index`, `model` or `evaluation`."""
     name: str
     """Name of the thing that gets a new version."""
     digest: str
@@ -65,7 +65,7 @@ class VersionRow:
     ref: str
     """`dataset:letters@v3`."""
     kind: str
-    """`source`, `dataset`, `index` or `model`."""
+    """`source`, `dataset`, `index`, `model` or `evaluation`."""
     name: str
     """Of the thing."""
     title: str

@@ -133,6 +133,19 @@ def all_versions(tx: Tx, project_id: str, kind: str, name: str) -> list[VersionR
     return [_row(kind, row) for row in tx.execute(statement.order_by(version.c.number.desc()))]
 
 
+def evaluations_of(tx: Tx, version_id: str, readable: Callable[[str], bool] = _anything) -> list[VersionRow]:
+    """Evaluations that measured a version, newest first: made by a Run that had it as an input."""
+    made, taken = edge.alias("made"), edge.alias("taken")
+    statement = (
+        _things("evaluation")
+        .join(made, (made.c.child == version.c.id) & (made.c.role == "made-by"))
+        .join(taken, (taken.c.child == made.c.parent) & (taken.c.role == "input"))
+        .where(taken.c.parent == version_id)
+        .order_by(version.c.created.desc(), version.c.id)
+    )
+    return [_row("evaluation", row) for row in tx.execute(statement) if readable(_label_of(row))]
+
+
 def ensure_thing(tx: Tx, row: dict[str, Any]) -> str:
     """The id of the thing (project, kind, name), which is inserted if new."""
     where = (thing.c.project_id == row["project_id"]) & (thing.c.kind == row["kind"]) & (thing.c.name == row["name"])

@@ -14,6 +14,7 @@ from typing import Any
 _WHERE_TO_LOOK = {
     **{what: f"See what there is: baray {what} list" for what in ("source", "dataset", "model", "service", "run")},
     "index": "See what there is: the console's page Datasets",
+    "evaluation": "See those of a Model: baray model show NAME",
     "actor": "See who there is: baray user list",
     "project": "See yours: baray project list",
     "token": "See yours: baray token list",

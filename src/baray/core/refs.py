@@ -12,7 +12,20 @@ _REF = re.compile(
     r"(?:(?P<project>[a-z0-9][a-z0-9-]{0,62})/)?(?P<kind>[a-z]+):(?P<name>[a-z0-9_-]{1,64})(?:@v(?P<version>[1-9][0-9]{0,8}))?\Z"
 )
 REF_KINDS = frozenset(
-    {"source", "dataset", "index", "model", "run", "service", "answer", "entry", "node", "project", "actor"}
+    {
+        "source",
+        "dataset",
+        "index",
+        "model",
+        "evaluation",
+        "run",
+        "service",
+        "answer",
+        "entry",
+        "node",
+        "project",
+        "actor",
+    }
 )
 
 

@@ -124,6 +124,28 @@ class Lm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluate:
+    """Options of `evaluate`: measure a Model version, alone or beside another on the same Documents."""
+
+    metric: str = option(
+        "",
+        "what to measure, with commas; empty: all. Of a language model bits_per_byte, perplexity; of a tokenizer"
+        " tokens_per_character, bytes_per_token; of a classifier macro_f1, accuracy",
+    )
+    documents: int = option(2000, "measure on at most this many Documents", least=1, most=1_000_000)
+    resamples: int = option(2000, "bootstrap resamples of the Documents", least=1000, most=100_000)
+    seed: int = option(1, "seed of the bootstrap")
+    text: str = option("text", "of a classifier: column with the letter's text")
+    target: str = option("unit", "of a classifier: column with the class")
+    id: str = option("id", "of a classifier: column with the letter's id")
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """`metric` as names."""
+        return tuple(name.strip() for name in self.metric.split(",") if name.strip())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One built-in recipe."""
 
@@ -141,6 +163,8 @@ class Recipe:
     """Options that name a version to mount beside the input: option -> kind."""
     all_cpus: bool = False
     """Whether it gets all cores of a machine unless told otherwise."""
+    kind: str = "model"
+    """What it makes: model or evaluation."""
 
 
 RECIPES = {
@@ -165,6 +189,14 @@ RECIPES = {
         options=Lm,
         takes=("dataset",),
         all_cpus=True,
+    ),
+    "evaluate": Recipe(
+        name="evaluate",
+        title="Measures a Model version on a Dataset, beside baselines or another version (`baray evaluate`).",
+        handler="baray.train.evaluation.handler:evaluate",
+        options=Evaluate,
+        takes=("dataset", "source"),
+        kind="evaluation",
     ),
 }
 

@@ -12,6 +12,7 @@ from baray.web import boundary
 from baray.web.api import (
     account,
     admin,
+    evaluations,
     itself,
     labels,
     leaves,
@@ -56,6 +57,7 @@ def make_app(house: House) -> FastAPI:
         reports.router,
         itself.router,  # before the others: `self` is no id of a Run
         runs.router,
+        evaluations.router,
         services.router,
         sources.router,
     ):

@@ -7,6 +7,7 @@ from pathlib import Path
 from baray.client.cli import Cli, Leaf, argument
 from baray.client.commands.dataset import report_lines
 from baray.client.commands.desk import service_lines
+from baray.client.commands.evaluate import evaluation_lines
 from baray.client.output import fields, table
 from baray.client.sdk.client import thing_path
 from baray.client.sdk.transport import Json
@@ -30,6 +31,8 @@ def _size(row: Json) -> str:
 def _show(kind: str) -> Leaf:
     def run(cli: Cli, ref: str) -> None:
         document = cli.client.dataset(ref) if kind == "dataset" else cli.client.thing(ref, kind=kind)
+        if kind == "model":
+            document |= {"evaluations": cli.client.evaluations(document["ref"])["items"]}
         cli.screen.show(document, lambda: _version_lines(document))
 
     return Leaf(run=run, params=(argument("ref"),), example=f"baray {kind} show NAME@v1")
@@ -41,13 +44,23 @@ def _version_lines(document: Json) -> list[str]:
     pairs += [("versions", ", ".join(document.get("versions", []))), ("size", _size(document))]
     shown = {"bytes", "files", "in", "kept", "redacted"} if document.get("report") else {"bytes", "files"}
     summary = document.get("summary") or {}
-    pairs += [(key, value) for key, value in summary.items() if not isinstance(value, dict) and key not in shown]
+    pairs += [(key, _plain(value)) for key, value in summary.items() if key not in shown and _plain(value) is not None]
     lines = fields(pairs)
     if document.get("report"):
         lines += ["", *report_lines(document["report"])]
+    for evaluation in document.get("evaluations", []):
+        lines += ["", *evaluation_lines(evaluation)]
     files = document.get("files", [])
     rows = [(file["path"], format_bytes(file["bytes"]), file.get("label"), file.get("valid_until")) for file in files]
     return [*lines, "", *table(("file", "size", "label", "valid until"), rows)]
+
+
+def _plain(value: object) -> object:
+    """A value of a summary as one line; None for what takes more."""
+    if isinstance(value, dict):
+        numbers = all(isinstance(inner, int | float) for inner in value.values())
+        return ", ".join(f"{key} {inner:g}" for key, inner in value.items()) if value and numbers else None
+    return value
 
 
 def _export(kind: str) -> Leaf:

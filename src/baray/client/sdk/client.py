@@ -17,7 +17,10 @@ from baray.core import BarayError, Ref, Refused, digest_file, parse_ref
 
 _MISSING_BATCH = 1000
 _SEND_ROUNDS = 5
-_PLURALS = {"source": "sources", "dataset": "datasets", "index": "indexes", "model": "models", "service": "services"}
+_PLURALS = {
+    **{"source": "sources", "dataset": "datasets", "index": "indexes", "model": "models", "service": "services"},
+    "evaluation": "evaluations",
+}
 _ENDED = frozenset({"succeeded", "failed", "cancelled"})
 
 
@@ -208,6 +211,15 @@ class Client:
         """Ask for a Model version; `inputs` is {"dataset": ref} or {"source": ref}; the answer is a Run."""
         body: Json = {"name": name, "recipe": recipe, "options": options or {}, **inputs, **_given(more)}
         return self.post("models", body, repeatable=True)
+
+    def evaluate(self, model: str, *, data: Mapping[str, str], against: str = "", options: Json | None = None) -> Json:
+        """Ask for a measurement of a Model version; `data` is {"dataset": ref} or {"source": ref}; the answer is a Run."""
+        body: Json = {"model": model, "options": options or {}, **data, **_given({"against": against})}
+        return self.post("evaluations", body, repeatable=True)
+
+    def evaluations(self, model: str) -> Json:
+        """Evaluations of a Model version, newest first."""
+        return self.get(f"{thing_path(parse_ref(model, kind='model'))}/evaluations")
 
     # -- Runs
 

@@ -20,7 +20,7 @@ from baray.web.boundary import Caller, allow, base_url, caller, house_of, signed
 router = APIRouter(tags=["labels"])
 Who = Annotated[Caller, Depends(caller)]
 Anyone = Annotated[Caller, Depends(signed_in)]
-_VERSIONS = ("source", "dataset", "index", "model")
+_VERSIONS = ("source", "dataset", "index", "model", "evaluation")
 
 
 @router.get("/labels/show")

@@ -133,7 +133,8 @@ def _holdings(tx: Tx) -> list[dict[str, Any]]:
     """One row a label: versions of each kind with their bytes, Runs, Services, Answers; the highest label first."""
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for label, kind, number, size in catalog.holdings(tx):
-        found[label].update({kind: number, "bytes": size})
+        # An Evaluation says how good a Model is: it is counted with the Models.
+        found[label].update({"model" if kind == "evaluation" else kind: number, "bytes": size})
     for label, number in runs.holdings(tx):
         found[label]["run"] += number
     for label, kind, number in serve.holdings(tx):

@@ -35,7 +35,13 @@ from baray.web.uploads import receive_blob
 router = APIRouter(tags=["catalog"])
 Who = Annotated[Caller, Depends(caller)]
 MAX_ROWS = 500
-_PLURALS = {"sources": "source", "datasets": "dataset", "indexes": "index", "models": "model"}
+_PLURALS = {
+    "sources": "source",
+    "datasets": "dataset",
+    "indexes": "index",
+    "models": "model",
+    "evaluations": "evaluation",
+}
 
 
 def find_version(

@@ -10,6 +10,7 @@ from fastapi.responses import RedirectResponse, Response
 
 from baray import runs
 from baray.core import parse_ref
+from baray.web.api import evaluations as evaluation_api
 from baray.web.api import ledger as ledger_api
 from baray.web.api import runs as run_api
 from baray.web.api import services as service_api
@@ -71,7 +72,9 @@ def models(request: Request, who: Who) -> Response:
 @router.get("/models/{name}")
 def model(request: Request, who: Who, name: str) -> Response:
     """One Model."""
-    return render(request, "model.html", who=who, version=source_api.get_version(request, who, "models", name))
+    version = source_api.get_version(request, who, "models", name)
+    found = evaluation_api.get_evaluations(request, who, name)["items"]
+    return render(request, "model.html", who=who, version=version, evaluations=found)
 
 
 @router.get("/runs")
