@@ -49,6 +49,7 @@ from baray.access.records import (
     project_by_id,
     project_named,
     projects,
+    service_keys,
     tokens_of,
 )
 from baray.access.sessions import (
@@ -71,7 +72,16 @@ from baray.access.sessions import (
     touch_token,
 )
 from baray.access.site import Site
-from baray.access.tokens import hash_secret, kind_of, new_secret, well_formed
+from baray.access.tokens import (
+    UNBOUNDED,
+    Bounds,
+    check_bounds,
+    hash_secret,
+    kind_of,
+    new_secret,
+    read_bounds,
+    well_formed,
+)
 
 __all__ = [
     "ACTIONS",
@@ -91,7 +101,9 @@ __all__ = [
     "SESSION_SECONDS",
     "SITE_ROLES",
     "TOP",
+    "UNBOUNDED",
     "Actor",
+    "Bounds",
     "Decision",
     "Label",
     "Leave",
@@ -105,6 +117,7 @@ __all__ = [
     "authenticate",
     "blocked",
     "bootstrap",
+    "check_bounds",
     "check_grant",
     "check_holding",
     "check_reach",
@@ -142,12 +155,14 @@ __all__ = [
     "projects",
     "proof_needed",
     "prove_session",
+    "read_bounds",
     "redeem_link",
     "refusal",
     "require",
     "revoke_leave",
     "revoke_token",
     "scope_missing",
+    "service_keys",
     "set_actor_clearance",
     "set_member",
     "set_project_clearance",

@@ -127,9 +127,28 @@ def live_sessions(tx: Tx, now: float) -> list[Any]:
     return list(tx.execute(statement))
 
 
+def service_keys(tx: Tx) -> list[Any]:
+    """Every key of every service account, with its actor's name, newest first."""
+    statement = (
+        select(token, actor.c.name.label("actor_name"))
+        .join(actor, actor.c.id == token.c.actor_id)
+        .where(token.c.kind == "svc")
+        .order_by(token.c.id.desc())
+    )
+    return list(tx.execute(statement))
+
+
 def live_tokens(tx: Tx, now: float) -> list[Any]:
     """Every token that may be used at the router, which knows no project's own tokens."""
-    columns = (token.c.hash, token.c.id, token.c.actor_id, token.c.expires, token.c.scopes, token.c.max_label)
+    columns = (
+        token.c.hash,
+        token.c.id,
+        token.c.actor_id,
+        token.c.expires,
+        token.c.scopes,
+        token.c.max_label,
+        token.c.bounds,
+    )
     statement = select(*columns).where(
         token.c.revoked.is_(None),
         token.c.expires > now,

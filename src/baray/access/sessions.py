@@ -14,7 +14,7 @@ from baray.access.identity import load_actor
 from baray.access.labels import Label, parse_label
 from baray.access.policy import ALL_SCOPES, SCOPES, Actor, narrowed, scope_missing
 from baray.access.site import Site
-from baray.access.tokens import hash_secret, new_secret, well_formed
+from baray.access.tokens import UNBOUNDED, Bounds, hash_secret, new_secret, well_formed
 from baray.core import NotFound, Refused, canonical_json
 from baray.store import Tx
 
@@ -47,6 +47,8 @@ class TokenRequest:
     """What it may do."""
     max_label: Label | None = None
     """It reads nothing above this, whatever its actor's clearance."""
+    bounds: Bounds = UNBOUNDED
+    """Of a key, which Services it asks and how much."""
     way: str | None = None
     """Of a session, how its actor signed in."""
     agent: str | None = None
@@ -81,13 +83,18 @@ def create_token(tx: Tx, site: Site, *, actor_id: str, request: TokenRequest, by
     row: dict[str, Any] = {"id": token_id, "actor_id": actor_id, "hash": hash_secret(secret), "kind": request.kind}
     row |= {"name": request.name, "scopes": canonical_json(sorted(request.scopes)).decode()}
     row |= {"max_label": str(request.max_label) if request.max_label is not None else None}
+    bounds = request.bounds.as_json()
+    row |= {"bounds": canonical_json(bounds).decode() if bounds else None}
     row |= {"way": request.way, "agent": request.agent, "proved": now if request.kind == "ses" else None}
     dates = {"created": now, "expires": now + request.seconds, "last_used": None, "revoked": None}
     records.add_token(tx, row | dates | {"project_id": request.project_id})
     kind = "session.opened" if request.kind == "ses" else "token.created"
-    facts = {"for": actor_id, "kind": request.kind} | ({"way": request.way} if request.way else {})
+    facts: dict[str, Any] = {"for": actor_id, "kind": request.kind} | ({"way": request.way} if request.way else {})
     if request.scopes != ALL_SCOPES:
         facts["scopes"] = ".".join(sorted(request.scopes))
+    if bounds:
+        # Names of Services can be secret: how many says enough.
+        facts |= bounds | {"services": len(request.bounds.services or ())}
     site.ledger.append(tx, kind, actor=by, subject=token_id, facts=facts)
     return token_id, secret
 

@@ -82,7 +82,7 @@ COMMANDS: dict[str, Command] = {
     "service stop": Command("commands.service:STOP", "Stop a Service."),
     "usage": Command("commands.service:USAGE", "Requests and time by Service, key or project."),
     "key create": Command("commands.people:KEY_CREATE", "Make a key for a program that asks Services."),
-    "key list": Command("commands.people:TOKEN_LIST", "List keys and tokens; never their secrets."),
+    "key list": Command("commands.people:KEY_LIST", "List keys and what they are bounded to; never their secrets."),
     "key revoke": Command("commands.people:TOKEN_REVOKE", "Revoke a key."),
     "token create": Command("commands.people:TOKEN_CREATE", "Make a token for a person or a script."),
     "token list": Command("commands.people:TOKEN_LIST", "List keys and tokens; never their secrets."),

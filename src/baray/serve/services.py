@@ -166,6 +166,7 @@ def snapshot(tx: Tx, site: Site, *, control: str = "") -> dict[str, Any]:
         "tokens": [
             {"hash": row.hash, "id": row.id, "actor": row.actor_id, "expires": row.expires}
             | {"scopes": json.loads(row.scopes), "max_label": row.max_label}
+            | {"bounds": json.loads(row.bounds) if row.bounds else None}
             for row in live_tokens(tx, now)
         ],
         "services": [

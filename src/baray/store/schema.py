@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0006"
+REVISION = "0007"
 
 metadata = MetaData(
     naming_convention={
@@ -123,6 +123,7 @@ token = Table(
     _text("way", null=True),
     _text("agent", null=True),
     _time("proved", null=True),
+    _text("bounds", null=True),
     Index(None, "actor_id"),
 )
 credential = Table(

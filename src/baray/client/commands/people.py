@@ -28,10 +28,18 @@ def _token_create(cli: Cli, name: str, expires: str, actor: str, scope: tuple[st
     _show_secret(cli, _make_token(cli, name, expires=expires, more=more))
 
 
-def _key_create(cli: Cli, name: str, expires: str, clearance: str) -> None:
+def _key_create(  # one parameter each option
+    cli: Cli, name: str, expires: str, clearance: str, service: tuple[str, ...], rate: int, tokens: int
+) -> None:
+    project = cli.client.get("whoami")["project"]
+    for one in service:
+        if "/" not in one:
+            cli.client.get(f"services/{one}")  # a name that is mistyped would make a key that opens nothing
+    services = [one if "/" in one else f"{project}/{one}" for one in service]
     body: Json = {"name": check_name(name), "kind": "service", "clearance": clearance, "role": "viewer"}
     cli.client.post("users", body)
-    asking: Json = {"actor": name, "scopes": ["ask"]}
+    asking: Json = {"actor": name, "scopes": ["ask"], "services": services}
+    asking |= {"requests_per_minute": rate, "tokens_per_day": tokens}
     _show_secret(cli, {**_make_token(cli, name, expires=expires, more=asking), "actor": name})
 
 
@@ -51,6 +59,18 @@ def _token_list(cli: Cli) -> None:
     for row in page["items"]:
         row["scopes"] = " ".join(row["scopes"])
     cli.screen.show(page, lambda: table(heads, [[row.get(head, "") for head in heads] for row in page["items"]]))
+
+
+def _key_list(cli: Cli) -> None:
+    page = cli.client.get("tokens", of="keys")
+    heads = ("id", "actor", "services", "requests/min", "tokens/day", "created", "expires", "revoked")
+    rows = []
+    for row in page["items"]:
+        bounds = row["bounds"] or {"services": None, "requests_per_minute": 0, "tokens_per_day": 0}
+        limits = [bounds["requests_per_minute"] or "", bounds["tokens_per_day"] or ""]
+        dates = [row["created"], row["expires"], row["revoked"]]
+        rows.append([row["id"], row["actor"], " ".join(bounds["services"] or ["all"]), *limits, *dates])
+    cli.screen.show(page, lambda: table(heads, rows))
 
 
 def _token_revoke(cli: Cli, token: str) -> None:
@@ -167,9 +187,13 @@ KEY_CREATE = Leaf(
         argument("name"),
         _EXPIRES,
         option("--clearance", default="public", metavar="LABEL", help="What the program may be told."),
+        option("--service", multiple=True, metavar="NAME", help="It asks only these; repeatable; without it all."),
+        option("--requests-per-minute", "rate", default=0, help="Refuse more; 0: no limit."),
+        option("--tokens-per-day", "tokens", default=0, help="Refuse more, of prompts and completions; 0: no limit."),
     ),
-    example="baray key create website --expires 365d",
+    example="baray key create website --service counter --requests-per-minute 60 --expires 90d",
 )
+KEY_LIST = Leaf(run=_key_list, example="baray key list")
 PROJECT_CREATE = Leaf(
     run=_project_create,
     params=(

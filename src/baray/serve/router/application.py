@@ -103,6 +103,7 @@ class Application:
                 await self._replicas.close()
                 self._pool.shutdown()
                 self._house.spool.close()
+                self._house.quotas.close()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
@@ -147,22 +148,20 @@ class Application:
             problems["spool"] = self._house.spool.problem
         status = "starting" if snapshot is None else "degraded" if problems else "ok"
         value: dict[str, Any] = {"status": status}
-        if snapshot is not None and sees_everything(
-            identify(snapshot, request.headers.get("authorization"), self._house.clock.now())
-        ):
+        if snapshot is not None and sees_everything(identify(snapshot, request.headers, self._house.clock.now())):
             value |= {"made": snapshot.made, "services": len(snapshot.routes), "problems": problems}
         return json_response(value, status=503 if snapshot is None else 200)
 
     async def _models(self, request: Request, _rest: str) -> Response:
         snapshot, asker = await self._identify(request)
-        data = [_model_object(snapshot, route) for route in snapshot.routes if may_ask(asker.actor, route).allowed]
+        data = [_model_object(snapshot, route) for route in snapshot.routes if may_ask(asker, route).allowed]
         return json_response({"object": "list", "data": data})
 
     async def _model(self, request: Request, rest: str) -> Response:
         snapshot, asker = await self._identify(request)
         for kind in ("desk", "model"):
             route = find_route(snapshot, rest, kind)
-            if route is not None and may_ask(asker.actor, route).allowed:
+            if route is not None and may_ask(asker, route).allowed:
                 return json_response(_model_object(snapshot, route))
         raise NotFound("model", rest, fix="See what you may ask: GET /v1/models")
 
@@ -207,7 +206,7 @@ class Application:
         snapshot = await self._follower.newest()
         if snapshot is None:
             raise Fault("starting", "The router is starting.", fix="Ask again in a second.", status=503)
-        return snapshot, identify(snapshot, request.headers.get("authorization"), self._house.clock.now())
+        return snapshot, identify(snapshot, request.headers, self._house.clock.now())
 
     async def _in_pool(self, work: Callable[[], T]) -> T:
         """Run an engine in the bounded pool. Raises Fault `busy` (503) when too many wait already."""

@@ -225,6 +225,7 @@ class Completions:
             citations=(),
             ms=round((self._house.clock.monotonic() - asked.started) * 1000, 3),
         )
+        self._house.quotas.spend(asked.asker.key_id, asked.asker.bounds, sum(receipt.tokens))
         self._house.spool.append(Line(key_id=asked.asker.key_id, receipt=receipt))
 
 

@@ -11,6 +11,7 @@ from baray.serve import desk
 from baray.serve.linear import LinearModel
 from baray.serve.receipts import Denial, Line, Receipt
 from baray.serve.router.asker import Asker, ask_as, find_route, may_ask
+from baray.serve.router.quotas import Quotas
 from baray.serve.router.snapshot import Route, Snapshot
 from baray.serve.router.spool import Spool
 from baray.text import Index, language, redact
@@ -24,6 +25,8 @@ class House:
 
     spool: Spool
     """Where receipts go."""
+    quotas: Quotas
+    """What keys have used."""
     clock: Clock
     """Time of receipts."""
     ids: Ids
@@ -55,10 +58,13 @@ class Given:
 def admit(
     snapshot: Snapshot, asker: Asker, name: str, kind: str, *, as_name: str | None, house: House
 ) -> tuple[Route, Asker]:
-    """The Service and as whom it is asked. Raises NotFound for what is not there and for what the asker may not know."""
+    """The Service and as whom it is asked, counted on the key's quota.
+
+    Raises NotFound for what is not there and for what the asker may not know, Refused `too_many_requests`, `quota_spent`.
+    """
     route = find_route(snapshot, name, kind)
     asker = ask_as(snapshot, asker, as_name, route.project_id if route else "")
-    decision = may_ask(asker.actor, route, asker.caller) if route else None
+    decision = may_ask(asker, route) if route else None
     if route is None or decision is None or not decision.allowed:
         # A denial is kept in both cases: hidden and missing take the same work.
         denial = Denial(
@@ -70,6 +76,7 @@ def admit(
         )
         house.spool.append(Line(key_id=asker.key_id, denial=denial))
         raise NotFound(kind, name, fix="See what you may ask: GET /v1/models")
+    house.quotas.take(asker.key_id, asker.bounds)
     return route, asker
 
 

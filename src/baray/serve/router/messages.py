@@ -27,7 +27,8 @@ _SAFE_HEADERS = (
 )
 _TITLES = {
     400: "Bad request", 401: "Who are you?", 403: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow",
-    413: "Too large", 499: "Gone", 500: "Our fault", 502: "Bad gateway", 503: "Not now", 504: "Too slow", 507: "Disk full",
+    413: "Too large", 429: "Too often",
+    499: "Gone", 500: "Our fault", 502: "Bad gateway", 503: "Not now", 504: "Too slow", 507: "Disk full",
 }  # fmt: skip
 
 
@@ -152,7 +153,8 @@ def problem(error: BarayError) -> Response:
 
 def openai_error(error: BarayError) -> Response:
     """The error shape of OpenAI's API, for routes that it defines."""
-    kind = "server_error" if error.status >= 500 else "invalid_request_error"
+    kind = "rate_limit_error" if error.status == 429 else "invalid_request_error"
+    kind = "server_error" if error.status >= 500 else kind
     value = {"error": {"message": str(error), "type": kind, "param": None, "code": error.code}}
     return Response(
         body=json.dumps(value, ensure_ascii=False).encode(), status=error.status, headers=_extra_headers(error)
@@ -235,6 +237,8 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _extra_headers(error: BarayError) -> tuple[tuple[str, str], ...]:
+    if error.headers:
+        return tuple(error.headers.items())
     if error.status == 401:
         return (("www-authenticate", "Bearer"),)
     if error.status in {503, 408}:

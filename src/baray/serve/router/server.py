@@ -16,6 +16,7 @@ from baray.serve.router.application import Application
 from baray.serve.router.connection import Connection
 from baray.serve.router.engines import House
 from baray.serve.router.follower import Follower
+from baray.serve.router.quotas import Quotas
 from baray.serve.router.spool import Spool
 
 KEEP_ALIVE_SECONDS = 5
@@ -60,6 +61,7 @@ def make_app(config: RouterConfig) -> Application:
     ids = Ids(clock)
     house = House(
         spool=Spool(home / "spool", clock=clock, ids=ids),
+        quotas=Quotas(home / "run" / "quotas", clock=clock),
         clock=clock,
         ids=ids,
         utc_offset_seconds=config.utc_offset_minutes * 60.0,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from baray.access import PUBLIC_ACTOR, Actor, Label, narrowed, parse_label
+from baray.access import PUBLIC_ACTOR, UNBOUNDED, Actor, Bounds, Label, narrowed, parse_label, read_bounds
 from baray.core import BarayError, Fault
 from baray.serve.linear import LinearModel, load_linear
 from baray.serve.router.upstreams import Replica, Replicas
@@ -64,6 +64,11 @@ class Route:
     engine: Engine
     """What answers."""
 
+    @property
+    def full_name(self) -> str:
+        """`PROJECT/NAME`."""
+        return f"{self.project}/{self.name}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Token:
@@ -75,6 +80,8 @@ class Token:
     """Whose it is."""
     expires: float
     """Seconds since 1970."""
+    bounds: Bounds = UNBOUNDED
+    """Which Services it asks and how much."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +94,8 @@ class Snapshot:
     """By project and name."""
     tokens: dict[str, Token]
     """Hexadecimal SHA-256 of the token -> Token."""
+    keys: dict[str, Token]
+    """Id -> the same."""
     actors: dict[str, Actor]
     """Name -> Actor."""
     control: str
@@ -109,7 +118,12 @@ def load_snapshot(path: Path, before: Snapshot | None) -> Snapshot:
             )
         actors = {row["id"]: _actor(row) for row in value["actors"]}
         tokens = {
-            row["hash"]: Token(key_id=row["id"], actor=_as_token(actors[row["actor"]], row), expires=row["expires"])
+            row["hash"]: Token(
+                key_id=row["id"],
+                actor=_as_token(actors[row["actor"]], row),
+                expires=row["expires"],
+                bounds=read_bounds(row.get("bounds")),
+            )
             for row in value["tokens"]
             if row["actor"] in actors
         }
@@ -118,6 +132,7 @@ def load_snapshot(path: Path, before: Snapshot | None) -> Snapshot:
             made=value["made"],
             routes=routes,
             tokens=tokens,
+            keys={token.key_id: token for token in tokens.values()},
             actors={actor.name: actor for actor in actors.values()},
             control=value["control"],
             default_project=value["default_project"],

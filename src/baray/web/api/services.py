@@ -129,7 +129,7 @@ def ask(request: Request, who: Who, name: str, body: AskBody) -> dict[str, Any]:
     asked: dict[str, Any] = {"model": f"{who.project}/{name}", "question": body.question, "as": as_name}
     if body.language:
         asked["language"] = body.language
-    return _ask_router(request, "/v1/answers", asked)
+    return _ask_router(request, who, "/v1/answers", asked)
 
 
 @router.get("/services/{name}/answers")
@@ -260,12 +260,13 @@ def service_json(request: Request, service: serve.Service, who: Caller) -> dict[
     }
 
 
-def _ask_router(request: Request, path: str, body: dict[str, Any]) -> dict[str, Any]:
+def _ask_router(request: Request, who: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:
     """One question to the router, on behalf of an actor that control has authenticated."""
     house = house_of(request)
     address = urlsplit(house.router_url())
     connection = http.client.HTTPConnection(address.hostname or "", address.port, timeout=ROUTER_SECONDS)
     headers = {"Authorization": f"Bearer {house.control_key}", "Content-Type": "application/json"}
+    headers["X-Baray-Key"] = who.actor.token_id or ""
     try:
         connection.request("POST", path, json.dumps(body).encode(), headers)
         response = connection.getresponse()
@@ -277,9 +278,12 @@ def _ask_router(request: Request, path: str, body: dict[str, Any]) -> dict[str, 
     finally:
         connection.close()
     if status != 200:
-        raise Refused(
+        refusal = Refused(
             answer.get("code", "refused"), answer.get("detail", "Refused."), fix=answer.get("fix", ""), status=status
         )
+        if status == 429:
+            refusal.headers["retry-after"] = response.getheader("retry-after") or "1"
+        raise refusal
     assert isinstance(answer, dict)
     return answer
 

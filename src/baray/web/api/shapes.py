@@ -138,6 +138,9 @@ class TokenBody(Body):
     actor: str = ""
     scopes: list[str] = Field(default_factory=list, max_length=4)
     max_label: str = ""
+    services: list[str] = Field(default_factory=list, max_length=100)
+    requests_per_minute: int = 0
+    tokens_per_day: int = 0
 
 
 class ProjectBody(Body):
@@ -273,6 +276,7 @@ def token_json(row: Row[Any]) -> dict[str, Any]:
     shown = {"id": row.id, "name": row.name, "kind": row.kind, "created": iso_time(row.created)}
     shown |= {"expires": iso_time(row.expires), "revoked": row.revoked is not None}
     shown |= {"scopes": json.loads(row.scopes), "max_label": row.max_label}
+    shown |= {"bounds": json.loads(row.bounds) if row.bounds else None}
     return shown | {"last_used": iso_time(row.last_used) if row.last_used else None}
 
 

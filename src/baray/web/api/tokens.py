@@ -19,10 +19,17 @@ Anyone = Annotated[Caller, Depends(signed_in)]
 
 
 @router.get("/tokens")
-def get_tokens(request: Request, who: Anyone) -> dict[str, Any]:
-    """The caller's tokens, without their secrets."""
-    rows = site_of(request).store.read(lambda tx: access.tokens_of(tx, who.actor.id))
-    return {"items": [token_json(row) for row in rows if row.kind != "ses"], "next": None}
+def get_tokens(request: Request, who: Anyone, of: str = "") -> dict[str, Any]:
+    """The caller's tokens, without their secrets; with `of=keys` every service account's, for operators."""
+    site = site_of(request)
+
+    def read(tx: Tx) -> list[dict[str, Any]]:
+        if of != "keys":
+            return [token_json(row) for row in access.tokens_of(tx, who.actor.id) if row.kind != "ses"]
+        allow(tx, site, who, "actor.change", "actor:all")
+        return [token_json(row) | {"actor": row.actor_name} for row in access.service_keys(tx)]
+
+    return {"items": site.store.read(read), "next": None}
 
 
 @router.post("/tokens", status_code=201)
@@ -31,6 +38,13 @@ def post_token(request: Request, who: Anyone, body: TokenBody) -> dict[str, Any]
     site = site_of(request)
     scopes = access.check_scopes(body.scopes)
     limit = parse_label(body.max_label) if body.max_label else None
+    bounds = access.check_bounds(body.services, body.requests_per_minute, body.tokens_per_day)
+    if bounds != access.UNBOUNDED and scopes != {"ask"}:
+        raise Refused(
+            "bad_scope",
+            "A token with bounds only asks Services: bounds hold nothing else back.",
+            fix="Give it the scope 'ask' alone.",
+        )
     if limit is not None and "admin" in body.scopes:
         raise Refused(
             "bad_scope",
@@ -54,6 +68,7 @@ def post_token(request: Request, who: Anyone, body: TokenBody) -> dict[str, Any]
             seconds=parse_seconds(body.expires),
             scopes=scopes if limit is None else scopes - {"admin"},
             max_label=limit,
+            bounds=bounds,
         )
         return access.create_token(tx, site, actor_id=owner.id, request=asked, by=who.actor.id)
 
