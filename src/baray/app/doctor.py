@@ -9,7 +9,9 @@ import pwd
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,8 @@ def examine(settings: Settings) -> dict[str, Any]:
         *_sandbox(settings),
         _ocr(),
         _fonts(),
-        _compiler(),
+        _models(),
+        _compiler(settings),
         _gpu(),
         _parts(),
     ]
@@ -136,13 +139,22 @@ def _fonts() -> dict[str, str]:
     )
 
 
-def _compiler() -> dict[str, str]:
-    program = shutil.which("cc") or shutil.which("gcc")
+def _models() -> dict[str, str]:
+    missing = [name for name in ("torch", "tokenizers", "safetensors") if importlib.util.find_spec(name) is None]
+    found = f"missing {', '.join(missing)}" if missing else f"torch {metadata.version('torch')}"
+    return _row("language models", "limited" if missing else "ok", found, "Run scripts/setup lm.")
+
+
+def _compiler(settings: Settings) -> dict[str, str]:
+    program, header = shutil.which("g++"), Path(sysconfig.get_path("include"), "Python.h")
+    able = program and header.exists()
     return _row(
         "compiler",
-        "ok" if program else "limited",
-        program or "none: long training runs are not compiled",
-        "apt-get install -y gcc",
+        "ok" if able else "limited",
+        f"{program}; what it made is kept in {settings.home}/cache/compiled"
+        if able
+        else f"none, or no {header}: long trainings of language models are not compiled",
+        "apt-get install -y g++ python3-dev",
     )
 
 

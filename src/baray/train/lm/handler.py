@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sysconfig
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -71,7 +72,7 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
     )
     seconds = measure(frozen, windows)
     steps = config.steps or steps_in(config.budget_seconds, seconds)
-    if config.compile == "auto" and steps * seconds > COMPILE_PAYS_SECONDS and shutil.which("g++"):
+    if config.compile == "auto" and steps * seconds > COMPILE_PAYS_SECONDS and _can_compile():
         frozen = replace(frozen, compiled=True)
         seconds = measure(frozen, windows)
         steps = config.steps or steps_in(config.budget_seconds, seconds)
@@ -87,6 +88,11 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
             "disk_full", "The first Checkpoint could not be written.", fix="Free space on the disk of the home."
         )
     return training
+
+
+def _can_compile() -> bool:
+    """Whether what torch.compile needs is there: a compiler and Python's headers."""
+    return shutil.which("g++") is not None and Path(sysconfig.get_path("include"), "Python.h").exists()
 
 
 def precision_of(asked: str) -> str:

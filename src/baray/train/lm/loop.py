@@ -74,7 +74,7 @@ class Training:
         self.exact = True
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.network = Network(frozen.plan.shape, seed=frozen.seed, dtype=frozen.dtype).to(self.device)
-        self.optimizer = Optimizer(self.network, frozen.optimizer)
+        self.optimizer = Optimizer(self.network, frozen.optimizer, frozen.dtype)
         self.forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network
         if frozen.compiled:
             self.forward = torch.compile(self.network, dynamic=False)

@@ -41,8 +41,9 @@ def rate(step: int, steps: int, peak: float) -> float:
 class Optimizer:
     """One step for all tensors of a network. Its state is a flat mapping of tensors: what a Checkpoint keeps."""
 
-    def __init__(self, network: nn.Module, kind: str) -> None:
-        """`kind`: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw (everything)."""
+    def __init__(self, network: nn.Module, kind: str, dtype: torch.dtype = torch.float32) -> None:
+        """`kind`: muon (matrices of the blocks by Muon, the rest by AdamW) or adamw (everything); `dtype` of Muon's products."""
+        self.dtype = dtype
         named = [(name, tensor) for name, tensor in network.named_parameters() if tensor.requires_grad]
         self.matrices = {n: p for n, p in named if kind == "muon" and p.ndim == 2 and "embed_tokens" not in n}
         self.others = {n: p for n, p in named if n not in self.matrices}
@@ -83,7 +84,7 @@ class Optimizer:
                 updates.append(grad.lerp(self.momenta[name], MUON_MOMENTUM))  # Nesterov
             rows, columns = updates[0].shape
             size = 0.2 * math.sqrt(max(rows, columns))
-            for name, update in zip(names, orthogonal(torch.stack(updates)), strict=True):
+            for name, update in zip(names, orthogonal(torch.stack(updates), self.dtype), strict=True):
                 self.matrices[name].mul_(1 - rate * WEIGHT_DECAY).add_(update, alpha=-rate * size)
 
     def _adamw(self, rate: float) -> None:
@@ -99,14 +100,12 @@ class Optimizer:
             tensor.addcdiv_(self.means[name], denominator, value=-rate / bias)
 
 
-def orthogonal(updates_NRC: Tensor) -> Tensor:
+def orthogonal(updates_NRC: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
     """Nearly the orthogonal factor of each matrix: five Newton-Schulz steps of degree five, singular values to about 1."""
     a, b, c = _NEWTON_SCHULZ
     tall = updates_NRC.shape[-2] > updates_NRC.shape[-1]
     x: Tensor = updates_NRC.mT if tall else updates_NRC
-    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
-    if x.is_cuda:
-        x = x.bfloat16()
+    x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
