@@ -120,6 +120,13 @@ class Progress:
         else:
             self._plain(f"{self._label}: {text}")
 
+    def above(self, text: str) -> None:
+        """Print lines that stay; the bar stands below them again with its next news."""
+        if self._tty and self._last_line:
+            print("\r\x1b[K", end="", file=self._screen.err)
+            self._last_line = ""
+        print(clean(text), end="" if text.endswith("\n") else "\n", file=self._screen.err, flush=True)
+
     def _draw(self, line: str) -> None:
         now = self._screen.clock.monotonic()
         if line != self._last_line and (not self._last_line or now - self._last_seconds >= _DRAW_SECONDS):

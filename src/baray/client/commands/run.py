@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from baray.client.cli import Cli, Leaf, argument, option
+from baray.client.commands.curves import Curve, Point, compared
 from baray.client.commands.watching import finish, making, told, watch
 from baray.client.output import clean, fields, table
 from baray.client.sdk.client import run_id
@@ -94,23 +95,36 @@ def _why(cli: Cli, run: str) -> None:
     cli.screen.show(document, lambda: fields((key, _flat(value)) for key, value in document.items()))
 
 
-def _compare(cli: Cli, first: str, second: str) -> None:
-    runs = [cli.client.run(run) for run in (first, second)]
-    columns = [_facts(cli, run) for run in runs]
-    keys = list(dict.fromkeys([*columns[0], *columns[1]]))
-    different = {
-        key: [column.get(key) for column in columns] for key in keys if columns[0].get(key) != columns[1].get(key)
-    }
-    document = {"runs": [run["id"] for run in runs], "facts": columns, "different": different}
-    heads = ("", *(run["id"] for run in runs), "")
+def _compare(cli: Cli, runs: tuple[str, ...]) -> None:
+    found = [cli.client.run(run) for run in runs]
+    columns = [_facts(cli, run) for run in found]
+    keys = list(dict.fromkeys(key for column in columns for key in column))
+    different = {key: [column.get(key) for column in columns] for key in keys if _differs(key, columns)}
+    curves = [_losses(cli, run) for run in found]
+    document = {"runs": [run["id"] for run in found], "facts": columns, "different": different, "curves": curves}
+    heads = ("", *(run["id"] for run in found), "")
     rows = [(key, *(_flat(column.get(key)) for column in columns), "*" if key in different else "") for key in keys]
-    cli.screen.show(document, lambda: table(heads, rows))
+    drawn = [("loss", *compared(curves), "")] if any(curves) else []
+    cli.screen.show(document, lambda: table(heads, [*drawn, *rows]))
+
+
+def _differs(key: str, columns: list[dict[str, Any]]) -> bool:
+    return any(column.get(key) != columns[0].get(key) for column in columns)
+
+
+def _losses(cli: Cli, run: Json) -> list[Point]:
+    curve = Curve(cli, run["id"])
+    curve.look()
+    return curve.points
 
 
 def _facts(cli: Cli, run: Json) -> dict[str, Any]:
     facts = {key: run.get(key) for key in ("kind", "name", "state", "seconds", "attempts", "label")}
     spec = run.get("spec") or {}
-    facts |= {f"spec.{key}": value for key, value in spec.items() if key not in {"name", "kind", "label"}}
+    for key, value in spec.items():
+        nested = value if isinstance(value, dict) and value else {"": value}
+        facts |= {f"spec.{key}.{inner}".rstrip("."): one for inner, one in nested.items()}
+    facts = {key: value for key, value in facts.items() if key not in {"spec.name", "spec.kind", "spec.label"}}
     facts |= {f"output {number}": output["digest"] for number, output in enumerate(run.get("outputs", []), 1)}
     return facts | {f"metric.{name}": value for name, value in _last_metrics(cli, run).items()}
 
@@ -182,5 +196,7 @@ CANCEL = Leaf(run=_cancel, params=(_RUN,), example="baray run cancel r_01...")
 RETRY = Leaf(run=_retry, params=(_RUN, _FOLLOW), example="baray run retry r_01...")
 WHY = Leaf(run=_why, params=(_RUN,), example="baray run why r_01...")
 COMPARE = Leaf(
-    run=_compare, params=(argument("first"), argument("second")), example="baray run compare r_01... r_02..."
+    run=_compare,
+    params=(argument("runs", nargs=-1, required=True, metavar="RUN RUN..."),),
+    example="baray run compare r_01... r_02...",
 )

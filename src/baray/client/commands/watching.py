@@ -6,35 +6,60 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from baray.client.cli import Cli
+from baray.client.commands.curves import Curve
+from baray.client.output import Progress
 from baray.client.sdk.client import run_id
 from baray.client.sdk.transport import Json, Missing
 from baray.core import BarayError, Fault, Refused, format_seconds
 
 
 def watch(cli: Cli, run: Json, *, label: str, follow: bool = False) -> Json:
-    """Wait for `run`, showing its progress (or, with `follow`, its log); returns it when it succeeded.
+    """Wait for `run`, showing its progress and its loss (with `follow` also its log); returns it when it succeeded.
 
     Raises Refused or Fault with the Run's own error otherwise. Ctrl-C leaves the Run going and says how to look.
     """
     name = run_id(run["id"])
     cli.while_waiting = f"Run {name} goes on. Look: baray run show {name}. Cancel: baray run cancel {name}."
-    if follow and run["state"] in {"queued", "running"}:
-        for piece in cli.client.log(name, follow=True):
-            print(piece, end="", file=cli.screen.err, flush=True)
+    follow = follow and run["state"] in {"queued", "running"}
     with cli.screen.progress(label) as progress:
-
-        def seen(document: Json) -> None:
-            now = document.get("progress")
-            if now and now.get("total"):
-                progress.update(now["done"], now["total"], now.get("unit") or "")
-            else:
-                progress.note(document["state"])
-
-        ended = {**cli.client.wait(name, seen=seen), "reused": run.get("reused", False)}
+        watched = _Watched(cli, name, progress, follow=follow)
+        ended = {**cli.client.wait(name, seen=watched.see), "reused": run.get("reused", False)}
+        watched.see_log()
     cli.while_waiting = ""
     if ended["state"] != "succeeded":
         raise run_error(ended)
     return ended
+
+
+class _Watched:
+    """Shows a Run each time its document was asked for: new lines of its log above, how far it is below."""
+
+    def __init__(self, cli: Cli, name: str, progress: Progress, *, follow: bool) -> None:
+        self._cli, self._name, self._progress, self._follow = cli, name, progress, follow
+        self._curve, self._offset = Curve(cli, name), 0
+
+    def see(self, document: Json) -> None:
+        """One look."""
+        self.see_log()
+        now = document.get("progress")
+        if document["kind"] == "model" and document["state"] == "running":
+            self._curve.look()
+        line = self._curve.line(now) if document["state"] == "running" else ""
+        if line:
+            self._progress.note(line)
+        elif now and now.get("total"):
+            self._progress.update(now["done"], now["total"], now.get("unit") or "")
+        else:
+            self._progress.note(document["state"])
+
+    def see_log(self) -> None:
+        """What was logged since, to its last line."""
+        while self._follow:
+            piece = self._cli.client.get(f"runs/{self._name}/log", offset=self._offset)
+            if not piece["text"]:
+                break
+            self._progress.above(piece["text"])
+            self._offset = piece["next"]
 
 
 def run_error(run: Json) -> BarayError:

@@ -18,6 +18,7 @@ from baray.access import Label, join, may_read, parse_label
 from baray.catalog import VersionRow, provenance
 from baray.core import BarayError, NotFound, Refused, check_name, iso_time, parse_bytes, parse_seconds
 from baray.store import Tx
+from baray.web.api.curves import Numbers, read_numbers, read_since, size_of
 from baray.web.api.shapes import MAX_NUMBER, BuildBody, IndexBody, RunBody, TrainBody
 from baray.web.api.sources import find_version
 from baray.web.boundary import Caller, allow, caller, house_of, look_again, site_of
@@ -197,11 +198,20 @@ def get_provenance(request: Request, who: Who, run_id: str) -> Response:
 
 
 @router.get("/runs/{run_id}/metrics")
-def get_metrics(request: Request, who: Who, run_id: str) -> dict[str, Any]:
-    """The numbers that a Run wrote down: `step,time,name,value`."""
-    path = _folder(request, _find(request, who, run_id)) / "metrics.jsonl"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    return {"items": [json.loads(line) for line in lines if line.endswith("}")], "next": None}
+def get_metrics(
+    request: Request, who: Who, run_id: str, offset: Annotated[int, Query(ge=0, le=MAX_NUMBER)] = 0
+) -> dict[str, Any]:
+    """The numbers that a Run wrote down: `step,time,name,value`; ask again with `offset` for what came since.
+
+    A resumed Run does steps again, and drops their numbers: then all are sent, and `offset` begins anew.
+    """
+    items, following = read_since(_folder(request, _find(request, who, run_id)), offset)
+    return {"items": items, "next": None, "offset": following}
+
+
+def numbers_of(request: Request, who: Caller, run_id: str) -> Numbers:
+    """All numbers of a Run that the caller may see."""
+    return read_numbers(_folder(request, _find(request, who, run_id)))
 
 
 def visible(who: Caller, page: Callable[[str | None], list[T]], after: str, limit: int) -> list[T]:
@@ -376,7 +386,7 @@ def _read_log(path: Path, offset: int) -> tuple[str, int]:
 
 async def _events(request: Request, who: Caller, run: runs.Run) -> AsyncIterator[str]:
     """One poll of the file serves one reader; the file is in the page cache, so that this costs a `pread`."""
-    path, offset = _folder(request, run) / "log.txt", 0
+    folder, offset, measured = _folder(request, run), 0, -1
     while True:
         try:
             # Who was signed out, or lost the clearance, or whose Run was raised: the stream ends like one that was never there.
@@ -384,9 +394,13 @@ async def _events(request: Request, who: Caller, run: runs.Run) -> AsyncIterator
             found = await anyio.to_thread.run_sync(_find, request, who, run.id)
         except BarayError:
             return
-        text, offset = await anyio.to_thread.run_sync(_read_log, path, offset)
+        text, offset = await anyio.to_thread.run_sync(_read_log, folder / "log.txt", offset)
+        size = await anyio.to_thread.run_sync(size_of, folder)
         if text:
             yield "event: log\ndata: " + json.dumps({"text": text}, ensure_ascii=False) + "\n\n"
+        if size != measured:  # the page asks for the picture at its own pace
+            measured = size
+            yield "event: metrics\ndata: " + json.dumps({"offset": size}) + "\n\n"
         if found.progress:
             yield "event: progress\ndata: " + json.dumps(found.progress) + "\n\n"
         if found.state in _END_STATES and not text:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 
-from baray import runs
 from baray.core import parse_ref
 from baray.web.api import evaluations as evaluation_api
 from baray.web.api import ledger as ledger_api
@@ -75,38 +73,6 @@ def model(request: Request, who: Who, name: str) -> Response:
     version = source_api.get_version(request, who, "models", name)
     found = evaluation_api.get_evaluations(request, who, name)["items"]
     return render(request, "model.html", who=who, version=version, evaluations=found)
-
-
-@router.get("/runs")
-def all_runs(request: Request, who: Who, state: str = "", after: str = "") -> Response:
-    """Runs, newest first."""
-    found = run_api.list_runs(request, who, state=state, after=after, limit=50)
-    return render(
-        request, "runs.html", who=who, runs=found["items"], following=found["next"], state=state, states=runs.STATES
-    )
-
-
-@router.get("/runs/{run_id}")
-def one_run(request: Request, who: Who, run_id: str) -> Response:
-    """One Run with its live log."""
-    run = run_api.get_run(request, who, run_id)
-    log = run_api.get_log(request, who, run_id)
-    return render(
-        request,
-        "run.html",
-        who=who,
-        run=run,
-        log=log,
-        metrics={one["name"]: one for one in run_api.get_metrics(request, who, run_id)["items"]},
-        spec=json.dumps(run["spec"], indent=2, ensure_ascii=False),
-    )
-
-
-@router.post("/runs/{run_id}/cancel")
-def cancel_run(request: Request, who: Who, run_id: str) -> Response:
-    """Stop a Run from its page."""
-    run_api.cancel_run(request, who, run_id)
-    return RedirectResponse(f"/runs/{run_id}", status_code=303)
 
 
 @router.get("/desks")
