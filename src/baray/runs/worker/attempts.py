@@ -217,6 +217,7 @@ class Machine:
         environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
         # A thread that waits sleeps: on a busy machine spinning made a step 18 times longer, and changes no result.
         environment |= {"OMP_WAIT_POLICY": "passive", "TORCHINDUCTOR_CACHE_DIR": str(self.home / "cache" / "compiled")}
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic products on a GPU need a fixed workspace
         if self.modules:
             environment["PYTHONPATH"] = ":".join(str(folder) for folder in self.modules)
         # -P: a module is never taken from the folder the process happens to stand in.
