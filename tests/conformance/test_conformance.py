@@ -6,13 +6,11 @@ None of them is a dependency: they check from outside. `pins/` says which versio
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import venv
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -20,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from environments import environment
 
 HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parents[1] / ".venv" / "conformance"
 KHMER = "ឯកសាររដ្ឋបាលខេត្ត"
 LETTERS = "លិខិតចូល"
 LICENCES = ("CC-BY-4.0", "Apache-2.0")
@@ -102,23 +100,6 @@ def check(missing: Callable[[str], None]) -> Callable[..., Any]:
         return json.loads(done.stdout.splitlines()[-1])
 
     return run
-
-
-def environment(tool: str, missing: Callable[[str], None]) -> Path:
-    """The Python of a tool's environment, made if it is not there."""
-    pins = HERE / "pins" / f"{tool}.txt"
-    digest = hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = ENVIRONMENTS / f"{tool}-{digest}"
-    python = folder / "bin" / "python"
-    if not (folder / "whole").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        venv.create(folder, with_pip=True)
-        argv = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(pins)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=900, check=False)
-        if done.returncode:
-            missing(f"{tool} ({done.stderr.strip().splitlines()[-1:]})")
-        (folder / "whole").touch()
-    return python
 
 
 def test_model_signing_reads_our_signature_and_we_read_its(made, check, tmp_path):

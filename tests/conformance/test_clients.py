@@ -1,0 +1,157 @@
+"""Clients that people have: OpenAI's own, curl, LangChain's and LlamaIndex's classes, against a router with a Replica behind it.
+
+Each stands in an environment of its own, as the tools of `test_conformance` do. The Replica here speaks as engines do,
+without an engine; what engines say is in their own contract tests.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from environments import environment
+
+from baray import access
+from baray.access import PUBLIC, Bounds, TokenRequest
+from serve_house import House, Router, new_house, running_router, wait_until
+
+HERE = Path(__file__).parent
+SPEAKER = HERE.parent / "speaking_replica.py"
+SAID = ["សួស្តី", " how", " are", " you", "?"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A router with a model behind it, and keys."""
+
+    house: House
+    router: Router
+    key: str
+    spent: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.router.port}"
+
+
+def key(house: House, **bounds: int) -> str:
+    """A key of the officer that only asks."""
+    request = TokenRequest(kind="svc", name="test", seconds=3600.0, scopes=frozenset({"ask"}), bounds=Bounds(**bounds))
+    return house.site.store.write(
+        lambda tx: access.create_token(tx, house.site, actor_id=house.officer, request=request, by=house.operator)
+    )[1]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("clients")
+    house = new_house(folder / "home")
+    weights = folder / "weights"
+    weights.mkdir()
+    (weights / "config.json").write_text("{}")
+    house.model(
+        house.publish("model", "talk", weights, PUBLIC, "sha256:" + "2" * 64), name="talk", audience=("project",)
+    )
+    socket = folder / "one.sock"
+    replica = subprocess.Popen([sys.executable, str(SPEAKER), str(socket), "0.002"])
+    try:
+        wait_until(socket.exists, "the replica's socket")
+        secrets = key(house), key(house, requests_per_minute=1)
+
+        def behind(snapshot: dict) -> None:
+            upstreams = [{"replica": "r_1", "socket": str(socket)}]
+            engine = {"kind": "replica", "name": "torch", "upstreams": upstreams, "limits": {"context": 256}}
+            snapshot["services"][0]["engine"] = engine
+
+        house.push(behind)
+        with running_router(house.path) as router:
+            body = {"model": "talk", "prompt": "x", "max_tokens": 1}
+            assert router.ask("POST", "/v1/completions", body, token=secrets[1])[0] == 200
+            yield Place(house, router, *secrets)
+    finally:
+        replica.kill()
+        replica.wait(10)
+        house.close()
+
+
+@pytest.fixture(scope="session")
+def client(missing: Callable[[str], None]) -> Callable[..., dict]:
+    """`client("openai", ...)`: what the client's script said."""
+
+    def run(name: str, *argv: str) -> dict:
+        line = [str(environment(name, missing)), "-I", str(HERE / "checks" / f"{name}_check.py"), *argv]
+        environ = {"LANG": "C.UTF-8", "HOME": str(HERE), "NLTK_DATA": "/nowhere"}
+        done = subprocess.run(line, capture_output=True, text=True, timeout=200, check=False, env=environ)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_the_official_client(place: Place, client: Callable[..., dict]) -> None:
+    said = client("openai", place.url, "talk", place.key, place.spent)
+    assert (said["models"], said["model"]) == (["talk"], "talk")
+    assert said["chat"] == ["".join(SAID[:4]), "length", 4]
+    assert said["text"] == ["".join(SAID[:4]), 7, "cmpl"]
+    assert (said["stream"], said["stream_usage"]) == (SAID, [5])
+    assert said["answer"].startswith("answer:a_")
+    assert said["embeddings"] == [[pytest.approx(0.03), 0.5, -0.25], [pytest.approx(0.05), 0.5, -0.25]]
+    assert said["async"] == {"whole": ["".join(SAID[:3])] * 4, "pieces": SAID}
+    assert said["not found"] == ["NotFoundError", "not_found", None]
+    assert said["no model"] == ["NotFoundError", "not_found", None]
+    assert said["bad key"] == ["AuthenticationError", "bad_token", None]
+    assert said["bad request"] == ["BadRequestError", "context_length_exceeded", None]
+    assert said["spent"][:2] == ["RateLimitError", "too_many_requests"]
+    assert 1 <= int(said["spent"][2]) <= 60
+
+
+def test_what_the_client_saw_is_what_was_counted(place: Place) -> None:
+    """Completions by curl, one that streams and one whole; usage by key tells both, to the token."""
+
+    def used() -> dict[str, tuple[int, int, int]]:
+        place.house.ingest()
+        rows = place.house.site.store.read(
+            lambda tx: list(tx.hot("SELECT key_id, requests, tokens_in, tokens_out FROM usage"))
+        )
+        return {row.key_id: (row.requests, row.tokens_in, row.tokens_out) for row in rows}
+
+    wait_until(used, "the first receipt")
+    mine = place.house.site.store.read(access.service_keys)[-1].id
+    before = used().get(mine, (0, 0, 0))
+    streamed = curl(place, {"model": "talk", "prompt": "hello", "max_tokens": 5, "stream": True})
+    whole = json.loads(curl(place, {"model": "talk", "prompt": "hello", "max_tokens": 3}))
+    events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
+    assert [json.loads(one)["choices"][0]["text"] for one in events[:-1]] == SAID
+    assert (events[-1], whole["usage"]["completion_tokens"]) == ("[DONE]", 3)
+    expected = (before[0] + 2, before[1] + 14, before[2] + 8)
+    wait_until(lambda: used()[mine] == expected, "both receipts")
+
+
+def curl(place: Place, body: dict) -> str:
+    """`curl -N`, as the documents show it."""
+    argv = ["curl", "-sN", f"{place.url}/v1/completions", "-H", f"Authorization: Bearer {place.key}"]
+    argv += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
+    return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
+
+
+@pytest.mark.slow
+def test_langchain(place: Place, client: Callable[..., dict]) -> None:
+    said = client("langchain", place.url, "talk", place.key)
+    whole = "".join(SAID[:4])
+    assert (said["chat"], said["async"], said["text"]) == (whole, whole, whole)
+    assert (said["usage"], said["stream"], said["batch"]) == (4, SAID[:4], [whole, whole])
+    assert said["embeddings"][1] == [pytest.approx(0.05), 0.5, -0.25]
+
+
+@pytest.mark.slow
+def test_llamaindex(place: Place, client: Callable[..., dict]) -> None:
+    said = client("llamaindex", place.url, "talk", place.key)
+    whole = "".join(SAID[:4])
+    assert (said["chat"], said["async"], said["text"]) == (whole, whole, whole)
+    assert said["stream"] == SAID[:4]
+    assert said["embeddings"][1] == [pytest.approx(0.05), 0.5, -0.25]
