@@ -97,6 +97,22 @@ def test_many_kills_change_no_bit(undisturbed, source, tmp_path):
         left, number = left - times, number + 1
 
 
+@pytest.mark.slow
+def test_a_compiled_training_that_was_killed_ends_with_the_same_bytes(source, tmp_path, need):
+    need("g++")
+    options = {"steps": "30", "checkpoint_every": "3", "compile": "yes", "precision": "bf16"}
+    before = ("env", f"TORCHINDUCTOR_CACHE_DIR={tmp_path / 'compiled'}")
+    whole = start_attempt(tmp_path / "whole", source, *before, **options)
+    output, _ = whole.communicate(timeout=600)
+    assert "torch.compile on" in output, output
+    cut = start_attempt(tmp_path / "cut", source, *before, **options)
+    wait_for_lines(cut, "step 1 of")
+    kill(cut)
+    again = start_attempt(tmp_path / "cut", source, *before, **options)
+    assert again.wait(timeout=600) == 0
+    assert weights_of(tmp_path / "cut") == weights_of(tmp_path / "whole")
+
+
 def test_sigterm_keeps_what_was_done(undisturbed, source, tmp_path):
     options = STEPS | {"checkpoint_every": "1h"}
     process = start_attempt(tmp_path, source, **options)
