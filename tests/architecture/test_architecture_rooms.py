@@ -11,6 +11,7 @@ from pathlib import Path
 from trees import PACKAGE, ROOMS, ROOT, files, nodes, parse, room_of, short
 
 HEAVY = {"torch", "ray", "polars", "pyarrow", "numba", "sklearn", "scipy", "numpy", "pandas", "duckdb", "transformers"}
+ENGINES = PACKAGE / "serve" / "engines"
 WIRING = {"app"}  # the only room that may reach behind other rooms' doors
 # Names that only the named room may import: each is the one way to something.
 ONE_PLACE = {("baray.catalog", "publish"): "runs", ("baray.store", "open_store"): "app"}
@@ -81,13 +82,26 @@ def test_every_module_has_a_docstring():
 
 def test_what_answers_http_loads_nothing_heavy():
     """Every module of the light rooms, and the doors of the heavy ones, in one process."""
-    light = [p for p in files(".py", below=PACKAGE) if room_of(p) not in ("data", "train") or p.name == "__init__.py"]
+    heavy = (PACKAGE / "data", PACKAGE / "train", ENGINES)
+    light = [p for p in files(".py", below=PACKAGE) if p.name == "__init__.py" or not set(heavy) & set(p.parents)]
     modules = [".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__") for p in light]
     modules = [m for m in modules if ".migrations." not in m and not m.endswith("__main__")]
     program = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program, *modules], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert {name.split(".")[0] for name in done.stdout.split()} & HEAVY == set()
+
+
+def test_nothing_imports_the_engines_but_themselves():
+    """They are reached by dotted name, in an Attempt's own process: what is allowed to them may weigh on nobody else."""
+    outside = [path for path in files(".py", below=PACKAGE) if ENGINES not in path.parents]
+    found = [
+        f"{short(p)}:{line}"
+        for p in outside
+        for line, module, _ in imports(p)
+        if module.startswith("baray.serve.engines")
+    ]
+    assert found == []
 
 
 def test_only_the_standard_library_below_the_trust_line():

@@ -1,0 +1,260 @@
+"""The engine `torch`: our own decode loop. New Generations join between steps; all in slots share each step.
+
+A step: drop who was cancelled -> read a chunk of the prompt of who is next, in a row of its own -> one token for each in
+slots. Rows in use are always the first ones, so that a step is a plain slice of the cache: who ends gives its row to the last.
+
+Covered: greedy is exactly greedy; a seed draws the same tokens whatever runs beside, up to rounding of the logits. Not
+covered: prefixes that prompts share are read again for each.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from baray.core import Fault
+from baray.serve.engines.decoder import Decoder
+from baray.serve.engines.layout import fit, read_layout
+from baray.serve.engines.port import FAILED, LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Load, Piece
+from baray.serve.engines.tensors import Tensors
+
+CHUNK_TOKENS = 256
+"""Of a prompt, read in one step while others wait for their next token."""
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+@dataclass(slots=True, kw_only=True)
+class _Row:
+    """A Generation under way."""
+
+    ticket: int
+    generation: Generation
+    deliver: Deliver
+    length: int = 0  # positions in the cache
+    next_token: int = -1  # chosen, not yet in the cache
+    num_tokens: int = 0
+    draws: torch.Generator | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Line:
+    """What came in since the last step; guarded by the engine's condition."""
+
+    waiting: deque[_Row] = field(default_factory=deque)
+    texts: deque[tuple[Sequence[int], Future[list[float]]]] = field(default_factory=deque)
+    cancelled: set[int] = field(default_factory=set)
+    closed: bool = False
+    broken: bool = False
+
+
+class TorchEngine:
+    """Keeps the port `Engine`."""
+
+    def __init__(self, decoder: Decoder, *, threads: int) -> None:
+        """Decode with `decoder`, whose last two rows are kept for prompts and for embeddings."""
+        self.context, self.slots = decoder.context, decoder.slots - 2
+        self.exact = decoder.dtype == torch.float32
+        self._decoder, self._threads = decoder, threads
+        self._line, self._changed = _Line(), threading.Condition()
+        self._rows: list[_Row] = []
+        self._reading: _Row | None = None  # its prompt is being read
+        self._tickets, self._steps = count(1), 0
+        self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
+        self._thread.start()
+
+    def submit(self, generation: Generation, deliver: Deliver) -> int:
+        """See `Engine`."""
+        row = _Row(ticket=next(self._tickets), generation=generation, deliver=deliver)
+        if generation.temperature > 0:
+            row.draws = torch.Generator().manual_seed(generation.seed)
+        with self._changed:
+            gone = self._line.closed or self._line.broken
+            if not gone:
+                self._line.waiting.append(row)
+                self._changed.notify()
+        if gone:
+            deliver(Piece(finish=FAILED))
+        return row.ticket
+
+    def cancel(self, ticket: int) -> None:
+        """See `Engine`."""
+        with self._changed:
+            self._line.cancelled.add(ticket)
+            self._changed.notify()
+
+    def embed(self, tokens: Sequence[int]) -> list[float]:
+        """See `Engine`."""
+        told: Future[list[float]] = Future()
+        with self._changed:
+            if self._line.closed or self._line.broken:
+                raise Fault("engine_broken", "The engine has ended.")
+            self._line.texts.append((tokens, told))
+            self._changed.notify()
+        return told.result()
+
+    def load(self) -> Load:
+        """See `Engine`."""
+        with self._changed:
+            active = len(self._rows) + (self._reading is not None)
+            return Load(active=active, waiting=len(self._line.waiting), steps=self._steps)
+
+    def close(self) -> None:
+        """See `Engine`."""
+        with self._changed:
+            self._line.closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _run(self) -> None:
+        torch.set_num_threads(self._threads)
+        try:
+            with torch.inference_mode():
+                while self._next():
+                    self._step()
+        finally:  # closed, or broken by what is then told on the log: nobody waits for ever
+            with self._changed:
+                self._line.broken = True
+            left = [*self._rows, *([self._reading] if self._reading else []), *self._line.waiting]
+            for row in left:
+                row.deliver(Piece(finish=FAILED, num_tokens=row.num_tokens))
+            for _, told in self._line.texts:
+                told.set_exception(Fault("engine_broken", "The engine has ended."))
+
+    def _next(self) -> bool:
+        """Wait for work, drop who was cancelled, take who is next; False once closed."""
+        with self._changed:
+            line = self._line
+            while not (line.closed or line.waiting or line.texts or self._rows or self._reading):
+                line.cancelled.clear()  # of those that had ended
+                self._changed.wait()
+            gone = line.cancelled
+            line.cancelled = set()
+            line.waiting = deque(row for row in line.waiting if row.ticket not in gone)
+            if self._reading and self._reading.ticket in gone:
+                self._reading = None
+            for row in [row for row in self._rows if row.ticket in gone]:
+                self._free(row)
+            if self._reading is None and line.waiting and len(self._rows) < self.slots:
+                self._reading = line.waiting.popleft()
+            return not line.closed
+
+    def _step(self) -> None:
+        self._steps += 1
+        if self._line.texts:
+            self._embed()
+        if self._reading is not None:
+            self._read(self._reading)
+        if self._rows:
+            self._decode()
+
+    def _read(self, row: _Row) -> None:
+        """A chunk of a prompt; after the last one it takes a slot and has its first token."""
+        prompt = row.generation.prompt
+        chunk = prompt[row.length : row.length + (CHUNK_TOKENS if self._rows else 2 * CHUNK_TOKENS)]
+        hidden_TD = self._pass(chunk, row.length, self.slots)
+        row.length += len(chunk)
+        if row.length < len(prompt):
+            return
+        self._decoder.move(self.slots, len(self._rows), row.length)
+        with self._changed:
+            self._reading = None
+            self._rows.append(row)
+        self._give([row], self._decoder.logits(hidden_TD[-1:]))
+
+    def _decode(self) -> None:
+        rows = list(self._rows)
+        tokens_B1 = torch.tensor([[row.next_token] for row in rows], device=self._decoder.device)
+        places_B1 = torch.tensor([[row.length] for row in rows], device=self._decoder.device)
+        hidden_B1D = self._decoder.forward(tokens_B1, places_B1, 0)
+        for row in rows:
+            row.length += 1
+        self._give(rows, self._decoder.logits(hidden_B1D[:, 0]))
+
+    def _embed(self) -> None:
+        with self._changed:
+            tokens, told = self._line.texts.popleft()
+        sums = torch.zeros(self._decoder.layout.width, device=self._decoder.device)
+        for start in range(0, len(tokens), 2 * CHUNK_TOKENS):
+            sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots + 1).sum(0)
+        told.set_result((sums / len(tokens)).tolist())
+
+    def _pass(self, tokens: Sequence[int], start: int, slot: int) -> Tensor:
+        """Hidden states [T, D] of a stretch of one text."""
+        device = self._decoder.device
+        tokens_1T = torch.tensor([list(tokens)], device=device)
+        places_1T = torch.arange(start, start + len(tokens), device=device).unsqueeze(0)
+        return self._decoder.forward(tokens_1T, places_1T, slot)[0]
+
+    def _give(self, rows: list[_Row], logits_BV: Tensor) -> None:
+        """Choose the next token of each row, deliver it, and free the rows that ended."""
+        best = logits_BV.argmax(-1).tolist()
+        for number, row in enumerate(rows):
+            wanted = row.generation
+            token = best[number] if row.draws is None else draw(logits_BV[number], wanted, row.draws)
+            row.next_token = token
+            row.num_tokens += 1
+            finish = STOP if token in wanted.ends else LENGTH if row.num_tokens >= wanted.max_tokens else ""
+            choices = () if finish == STOP else (tell(logits_BV[number], token, wanted.logprobs),)
+            if finish:
+                with self._changed:
+                    self._free(row)
+            row.deliver(Piece(choices=choices, finish=finish, num_tokens=row.num_tokens))
+
+    def _free(self, row: _Row) -> None:
+        """Take a row out; the last one moves to its place."""
+        number, last = self._rows.index(row), len(self._rows) - 1
+        moved = self._rows.pop()
+        if number != last:
+            self._decoder.move(last, number, moved.length)
+            self._rows[number] = moved
+
+
+def draw(logits_V: Tensor, wanted: Generation, draws: torch.Generator) -> int:
+    """Draw a token by temperature and nucleus (Holtzman et al. 2020)."""
+    # Below the greatest one, so that no temperature however small makes infinities of all.
+    probabilities_V = torch.softmax((logits_V - logits_V.max()).cpu() / wanted.temperature, -1)
+    if wanted.top_p < 1:
+        sorted_V, order_V = probabilities_V.sort(descending=True)
+        left_out_V = sorted_V.cumsum(-1) - sorted_V >= wanted.top_p
+        left_out_V[0] = False
+        sorted_V[left_out_V] = 0.0
+        return int(order_V[torch.multinomial(sorted_V, 1, generator=draws)])
+    return int(torch.multinomial(probabilities_V, 1, generator=draws))
+
+
+def tell(logits_V: Tensor, token: int, num_top: int | None) -> Choice:
+    """The chosen token, with logarithms of probabilities if they were asked for."""
+    if num_top is None:
+        return Choice(token=token)
+    logs_V = torch.log_softmax(logits_V, -1)
+    best = logs_V.topk(num_top) if num_top else None
+    top = tuple(zip(best.indices.tolist(), best.values.tolist(), strict=True)) if best else ()
+    return Choice(token=token, logprob=float(logs_V[token]), top=top)
+
+
+def load_torch(folder: Path, _work: Path, options: EngineOptions) -> TorchEngine:
+    """Load the Model in `folder`. Raises Refused `unknown_layout`, `bad_safetensors`, `model_too_large`."""
+    layout = read_layout(folder)
+    context, precision = fit(layout, options, spare_slots=2)
+    gpu = torch.cuda.is_available()
+    if gpu and options.precision == "auto":
+        precision = "bf16"
+    torch.set_num_threads(options.threads)
+    with torch.inference_mode():
+        decoder = Decoder(
+            layout,
+            Tensors(folder),
+            slots=options.slots + 2,
+            context=context,
+            dtype=_DTYPES[precision],
+            device="cuda" if gpu else "cpu",
+        )
+    return TorchEngine(decoder, threads=options.threads)
