@@ -109,3 +109,18 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
         with pytest.raises(Refused) as caught:
             read_options(Config, options)
         assert caught.value.code == "bad_option"
+
+
+def test_transformers_opens_it(made):
+    folder, _ = made
+    program = (
+        "import sys; from transformers import AutoTokenizer\n"
+        "found = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)\n"
+        "text = sys.argv[2]; ids = found(text)['input_ids']\n"
+        "print(ids, found.decode(ids) == text, found.eos_token_id, found.pad_token_id, len(found))"
+    )
+    text = "មន្ត្រីស្វាគមន៍ពលរដ្ឋ and 12 citizens."
+    command = [sys.executable, "-c", program, str(folder), text]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
+    ours = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert done.stdout.strip() == f"{ours.encode(text).ids} True 0 0 {ours.get_vocab_size()}"
