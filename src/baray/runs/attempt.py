@@ -72,7 +72,16 @@ def _print_line(text: str) -> None:
 
 def _load(handler: str) -> Any:  # noqa: ANN401 - a function of another room, named by the spec
     module, _, name = handler.partition(":")
-    return getattr(importlib.import_module(module), name)
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("baray"):
+            raise
+        raise Refused(
+            "not_installed",
+            f"This needs {error.name}, which is not installed here.",
+            fix="On the machine of the home: scripts/setup lm",
+        ) from error
 
 
 def _keep(blobs: Blobs, out: Path, output: Mapping[str, Any]) -> None:

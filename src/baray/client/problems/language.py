@@ -14,6 +14,7 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "too_few_documents": Khmer(says="មានឯកសារតិចពេក មិនអាចទុកខ្លះសម្រាប់វាស់បានទេ។", fix="ប្រើអត្ថបទច្រើនជាង"),
     "does_not_fit": Khmer(says="វាមិនសមនឹងម៉ាស៊ីននេះទេ។", fix="ប្រើម៉ូដែលតូចជាង ឬបរិបទខ្លីជាង"),
     "disk_full": Khmer(says="ថាសពេញ។ ចំណុចរក្សាទុកមុន នៅមានដដែល។", fix="សម្អាតថាស រួចបន្ត៖ {command}"),
+    "not_installed": Khmer(says="មិនទាន់ដំឡើងកម្មវិធីដែលត្រូវការ។", fix="លើម៉ាស៊ីនមេ៖ scripts/setup lm"),
     "not_comparable": Khmer(says="ម៉ូដែលទាំងពីរមិនមែនប្រភេទដូចគ្នាទេ។", fix="ប្រៀបធៀបជំនាន់នៃប្រភេទដូចគ្នា"),
     "not_measurable": Khmer(says="មិនអាចវាស់ម៉ូដែលនេះបានទេ។", fix="ប្រើម៉ូដែលដែលបង្វឹកនៅទីនេះ"),
     "other_layout": Khmer(says="ម៉ូដែលនេះមានទម្រង់ផ្សេង។", fix="ប្រើម៉ូដែលដែលបង្វឹកដោយ baray train lm"),
