@@ -25,6 +25,7 @@ def main() -> int:
     parser.add_argument("--allow-reduced", action="store_true")
     parser.add_argument("--idle-exit", type=float, default=0.0)
     parser.add_argument("--utc-offset", type=int, default=420)
+    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--behind-proxy", action="store_true")
     parser.add_argument("--public-url", default="")
     parser.add_argument("--proxy", default="127.0.0.1")

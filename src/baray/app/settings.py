@@ -61,6 +61,10 @@ SETTINGS = (
         name="BARAY_BEHIND",
         help="Set by up --detach for the server that it starts: what that says goes to a log, so it prints no secret.",
     ),
+    Setting(
+        name="BARAY_ROUTER_WORKERS",
+        help="Router processes that answer on the one port, where up is not told --router-workers; default 1.",
+    ),
     Setting(name="BARAY_SLOTS", help="Attempts that run at once on this machine; default the number of its cores."),
 )
 
@@ -81,6 +85,8 @@ class Settings:
     """Whether commands may run with reduced isolation where the whole sandbox is missing."""
     behind: bool
     """Whether this is the server that `up --detach` started: it speaks to a log file, where no secret may stand."""
+    router_workers: int = 1
+    """Router processes on the one port, at least 1."""
     public_url: str = ""
     """Address of the console as people reach it, without a slash at the end; empty: the one that is asked."""
     proxy: str = "127.0.0.1"
@@ -98,6 +104,7 @@ def read_settings(home: Path | None = None) -> Settings:
         utc_offset_minutes=_whole_number("BARAY_UTC_OFFSET", 420),
         allow_reduced=_whole_number("BARAY_SANDBOX_ALLOW_REDUCED", 0) == 1,
         behind=BEHIND in os.environ,
+        router_workers=max(1, _whole_number("BARAY_ROUTER_WORKERS", 1)),
         public_url=_address("BARAY_PUBLIC_URL"),
         proxy=os.environ.get("BARAY_PROXY") or "127.0.0.1",
     )

@@ -38,6 +38,8 @@ class UpOptions:
     """Control's port; 0 takes a free one."""
     router_port: int = 8643
     """The router's port; 0 takes a free one."""
+    router_workers: int = 0
+    """Router processes on the one port; 0: as the setting says."""
     behind_proxy: bool = False
     """A proxy in front terminates TLS."""
     idle_exit_seconds: float = 0.0
@@ -96,7 +98,8 @@ class Tree:
             self._run_once(["migrate", "--home", str(self.layout.home)])
             self._give_home()
             options = self._options
-            offset = ["--utc-offset", str(self._settings.utc_offset_minutes)]
+            answering = ["--utc-offset", str(self._settings.utc_offset_minutes)]
+            answering += ["--workers", str(options.router_workers or self._settings.router_workers)]
             control = [
                 "--host",
                 options.host,
@@ -113,7 +116,7 @@ class Tree:
             ]
             self._start("control", [*control, *(["--behind-proxy"] if options.behind_proxy else [])], self.user)
             found = self._await("run/control.json")
-            self._start("router", ["--host", options.host, "--port", str(options.router_port), *offset], self.user)
+            self._start("router", ["--host", options.host, "--port", str(options.router_port), *answering], self.user)
             self._start("worker", worker_options(self._settings), None)
             router = self._await("run/router.json")
             ready(self._write_endpoint(found, router))

@@ -62,7 +62,7 @@ print(
             "async": asyncio.run(by_async()),
             "not found": error(lambda: client.chat.completions.create(model="nobody", messages=messages)),
             "no model": error(lambda: client.models.retrieve("nobody")),
-            "bad key": error(lambda: with_key("bry_svc_wrong").models.list()),
+            "bad key": error(with_key("bry_svc_wrong").models.list),
             "bad request": error(
                 lambda: client.chat.completions.create(model=model, messages=messages, max_tokens=5000)
             ),

@@ -13,4 +13,12 @@ def start(arguments: Namespace) -> None:
     layout = Layout(arguments.home)
     before = read_json(layout.sockets / "router.json")
     port = arguments.port or (before["port"] if before else 0)
-    main(RouterConfig(home=str(layout.home), host=arguments.host, port=port, utc_offset_minutes=arguments.utc_offset))
+    main(
+        RouterConfig(
+            home=str(layout.home),
+            host=arguments.host,
+            port=port,
+            utc_offset_minutes=arguments.utc_offset,
+            workers=max(1, arguments.workers),
+        )
+    )

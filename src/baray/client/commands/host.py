@@ -83,6 +83,7 @@ UP = Leaf(
         option("--host", default="127.0.0.1", metavar="H", help="Address to listen on."),
         option("--port", default=8642, help="Port of the console and the API; 0 takes a free one."),
         option("--router-port", default=8643, help="Port of what answers; 0 takes a free one."),
+        option("--router-workers", default=0, help="Processes that answer; 0: BARAY_ROUTER_WORKERS, which is 1."),
         option("--detach", is_flag=True, help="Go to the background once it answers."),
         option("--behind-proxy", is_flag=True, help="Something in front does TLS."),
         option(

@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from baray.core import Ids, Refused, SystemClock
+from baray.serve.router import crew
 from baray.serve.router.application import Application
 from baray.serve.router.connection import Connection
 from baray.serve.router.engines import House
@@ -20,7 +21,6 @@ from baray.serve.router.quotas import Quotas
 from baray.serve.router.spool import Spool
 
 KEEP_ALIVE_SECONDS = 5
-STOP_SECONDS = 5
 BACKLOG = 1024
 
 
@@ -39,7 +39,11 @@ class RouterConfig:
     utc_offset_minutes: int = 420
     """Local time minus UTC: days of validity end at the office's midnight. Cambodia is at +420."""
     max_connections: int = 1000
-    """More at once are answered 503."""
+    """More at once are answered 503, by each process."""
+    workers: int = 1
+    """Processes that answer on the one socket; a parent beside them if more than one."""
+    drain_seconds: int = 8
+    """How long answers that stream may go on after SIGTERM."""
     log_level: str = "warning"
     """Of the process's own log on stderr. Requests are never logged."""
 
@@ -73,6 +77,16 @@ def main(config: RouterConfig) -> None:
     """Serve until SIGTERM or SIGINT."""
     logging.basicConfig(level=config.log_level.upper(), format="%(asctime)s router %(levelname)s %(message)s")
     listener = _listen(config)
+    # The socket listens already: a client that reads router.json early waits in the backlog, it is not refused.
+    _tell(Path(config.home) / "run" / "router.json", listener.getsockname()[1])
+    if config.workers > 1:
+        crew.lead(config.workers, lambda: _serve(config, listener), clock=SystemClock())
+    else:
+        _serve(config, listener)
+
+
+def _serve(config: RouterConfig, listener: socket.socket) -> None:
+    """Answer on `listener` until SIGTERM or SIGINT; nothing is shared with other processes but the socket."""
     server = uvicorn.Server(
         uvicorn.Config(
             make_app(config),
@@ -87,11 +101,9 @@ def main(config: RouterConfig) -> None:
             proxy_headers=False,
             limit_concurrency=config.max_connections,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=STOP_SECONDS,
+            timeout_graceful_shutdown=config.drain_seconds,
         )
     )
-    # The socket listens already: a client that reads router.json early waits in the backlog, it is not refused.
-    _tell(Path(config.home) / "run" / "router.json", listener.getsockname()[1])
     server.run(sockets=[listener])
 
 
