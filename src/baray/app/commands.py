@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +20,7 @@ from baray.app.tree import START_SECONDS, Tree, UpOptions
 from baray.core import Clock, Fault, Refused, SystemClock
 from baray.ledger import ProofError, check_folder, parse_key, verify_bundle, verify_home
 from baray.text import clusters, language, language_shares, normalise, redact
+from baray.train import check_files
 
 _STOP_SECONDS = 30.0
 
@@ -146,6 +148,27 @@ def model_verify(*, home: Path, folder: Path, keys: list[str], as_json: bool = F
             said = f"label {checked.label}; licences of what it was made of: {licences}"
             sys.stdout.write(f"Verified: model {checked.name}, {len(checked.files)} files. Signed: {said}\n")
     return 0 if checked.ok else 1
+
+
+def model_check(files: Mapping[str, Path]) -> str:
+    """Whether a folder in the Hugging Face layout may be imported; why no engine here can serve it, empty if one can.
+
+    Raises Refused `unsafe_model`, `bad_safetensors`, `incomplete_model`.
+    """
+    return check_files(files).not_served
+
+
+def model_gguf(folder: Path, out: Path, *, weights: str, name: str) -> int:
+    """Write a Model's folder as one GGUF file, in a process of its own; its size. Raises Refused."""
+    argv = [sys.executable, "-m", "baray.app.start.gguf", str(folder), str(out), weights, name]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+    try:
+        told = json.loads(done.stdout.rpartition("\n")[0].rpartition("\n")[2])
+    except ValueError as error:
+        raise Fault("gguf_failed", f"The process that writes GGUF ended with {done.returncode}.") from error
+    if "bytes" not in told:
+        raise Refused(told["code"], told["message"], fix=told["fix"])
+    return int(told["bytes"])
 
 
 def text_filter(name: str, options: dict[str, Any], source: TextIO, target: TextIO) -> None:

@@ -8,5 +8,6 @@ This door is light: handlers stand here as dotted strings and are loaded only in
 """
 
 from baray.train.config import RECIPES, Recipe, TextClassifier, Tokenizer, read_options
+from baray.train.imported.checks import check_files
 
-__all__ = ["RECIPES", "Recipe", "TextClassifier", "Tokenizer", "read_options"]
+__all__ = ["RECIPES", "Recipe", "TextClassifier", "Tokenizer", "check_files", "read_options"]

@@ -146,6 +146,51 @@ class Evaluate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Import:
+    """Options of `import`, a Model from elsewhere: it has none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finetune:
+    """Options of `finetune`: a Model that learns to answer as the conversations of a Dataset do."""
+
+    base: str = option("", "Model to start from, as model:NAME or model:NAME@vN; it must be given")
+    messages: str = option("messages", "column with the turns, a list of {role, content}")
+    prompt: str = option("prompt", "column with the question, where there is no column of turns")
+    answer: str = option("answer", "column with the answer, where there is no column of turns")
+    system: str = option("", "what stands before each conversation that has no system turn")
+    method: str = option("lora", "lora (few new numbers, merged at the end) or full", choices=("lora", "full"))
+    rank: int = option(8, "rank of what lora adds to each matrix", least=1, most=1024)
+    alpha: float = option(0.0, "lora's weight is alpha / rank; 0: twice the rank", least=0.0, most=100_000.0)
+    epochs: float = option(3.0, "how often each conversation is learnt from", least=0.01, most=10_000.0)
+    steps: int = option(0, "steps; 0: as many as the epochs give", least=0, most=100_000_000)
+    batch_tokens: int = option(2048, "tokens in a step", unit="tokens", least=16, most=2**26)
+    context: int = option(
+        0, "most tokens of a conversation; 0: the base's, at most 1024", unit="tokens", least=0, most=1_048_576
+    )
+    learning_rate: float = option(0.0, "peak rate; 0: what suits the method", least=0.0, most=1.0)
+    precision: str = option(
+        "auto",
+        "of products; weights stay in fp32; auto: bf16 where the processor has it",
+        choices=("auto", "bf16", "fp32"),
+    )
+    held_out: float = option(
+        10.0, "part of the conversations that only measures, chosen by their question", unit="%", least=0.1, most=50
+    )
+    seed: int = option(1, "seed of new numbers and of the order of the data")
+    checkpoint_every: str = option("1min", "time between Checkpoints (30s, 5min), or steps (100)")
+
+    def __post_init__(self) -> None:
+        """Raises Refused `bad_quantity`."""
+        every(self.checkpoint_every)
+
+
+def every(text: str) -> tuple[float, int]:
+    """Seconds and steps between Checkpoints, of which one is 0. Raises Refused `bad_quantity`."""
+    return (0.0, max(1, int(text))) if text.isdigit() else (max(0.001, parse_seconds(text)), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """One built-in recipe."""
 
@@ -155,16 +200,16 @@ class Recipe:
     """One line on what it makes."""
     handler: str
     """`module:function`, loaded in the attempt's own process."""
-    options: type[Any]
+    options: type[DataclassInstance]
     """Frozen dataclass of its options."""
     takes: tuple[str, ...]
     """Kinds of input it learns from: dataset, source."""
     mounts: Mapping[str, str] = field(default_factory=dict)
     """Options that name a version to mount beside the input: option -> kind."""
-    all_cpus: bool = False
-    """Whether it gets all cores of a machine unless told otherwise."""
     kind: str = "model"
     """What it makes: model or evaluation."""
+    all_cpus: bool = False
+    """Whether it gets all cores of a machine unless told otherwise."""
 
 
 RECIPES = {
@@ -189,6 +234,22 @@ RECIPES = {
         options=Lm,
         takes=("dataset",),
         all_cpus=True,
+    ),
+    "finetune": Recipe(
+        name="finetune",
+        title="Teaches a language model to answer as your conversations do: LoRA or full, measured on held-out answers.",
+        handler="baray.train.finetune.handler:train",
+        options=Finetune,
+        takes=("dataset", "source"),
+        mounts={"base": "model"},
+        all_cpus=True,
+    ),
+    "import": Recipe(
+        name="import",
+        title="Takes in a Model made elsewhere; `baray model import` sends its files and asks for this.",
+        handler="baray.train.imported.handler:take",
+        options=Import,
+        takes=("source",),
     ),
     "evaluate": Recipe(
         name="evaluate",

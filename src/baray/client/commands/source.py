@@ -21,6 +21,12 @@ def add_source(
     cli: Cli, name: str, paths: Sequence[str], *, label: str = "", licence: str = "", title: str = ""
 ) -> tuple[Json, Gathered]:
     """Digest, send what is missing, register; says what was left out."""
+    gathered = gather_files(cli, paths)
+    return send_source(cli, name, gathered, label=label, licence=licence, title=title), gathered
+
+
+def gather_files(cli: Cli, paths: Sequence[str]) -> Gathered:
+    """Digest files and folders; says what was left out."""
     screen = cli.screen
     with screen.progress(screen.tr("Reading files")) as reading:
         gathered = gather([Path(path) for path in paths], progress=lambda done: reading.update(done, None, "files"))
@@ -28,8 +34,14 @@ def add_source(
         screen.say("Left out: {path} ({reason})", path=skipped.path, reason=screen.tr(skipped.reason))
     if len(gathered.skipped) > _SKIPPED_SHOWN:
         screen.say("... and {number} more left out", number=len(gathered.skipped) - _SKIPPED_SHOWN)
+    return gathered
+
+
+def send_source(cli: Cli, name: str, gathered: Gathered, *, label: str, licence: str, title: str) -> Json:
+    """Send what the server lacks, and register it."""
+    screen = cli.screen
     with making(cli, "source", name, label=label), screen.progress(screen.tr("Sending")) as sending:
-        version = cli.client.add_source(
+        return cli.client.add_source(
             name,
             gathered,
             title=title,
@@ -37,7 +49,6 @@ def add_source(
             licence=licence,
             progress=lambda done, total: _sent(sending, done, total),
         )
-    return version, gathered
 
 
 def _sent(progress: Progress, done: int, total: int) -> None:

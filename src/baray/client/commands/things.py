@@ -65,22 +65,9 @@ def _plain(value: object) -> object:
 
 def _export(kind: str) -> Leaf:
     def run(cli: Cli, ref: str, folder: str) -> None:
-        version = cli.client.thing(ref, kind=kind)
-        top = Path(folder)
-        if top.exists() and any(top.iterdir()):
-            raise Refused("not_empty", f"{top} is not empty.", fix="Give a folder that is new or empty.")
-        with cli.screen.progress(f"{version['ref']}") as progress:
-            for number, file in enumerate(version["files"], 1):
-                _fetch(cli, f"{thing_path(parse_ref(version['ref']))}/files/{file['path']}", file, top)
-                progress.update(number, len(version["files"]), "files")
-        document = {
-            "ref": version["ref"],
-            "digest": version["digest"],
-            "folder": str(top),
-            "files": len(version["files"]),
-        }
+        document = fetch_version(cli, cli.client.thing(ref, kind=kind), Path(folder))
         cli.screen.show(
-            document, lambda: [f"{version['ref']}: {len(version['files'])} files in {top}, digests checked."]
+            document, lambda: [f"{document['ref']}: {document['files']} files in {folder}, digests checked."]
         )
 
     return Leaf(
@@ -88,6 +75,22 @@ def _export(kind: str) -> Leaf:
         params=(argument("ref"), argument("folder", metavar="DIR")),
         example=f"baray {kind} export NAME@v1 ./out",
     )
+
+
+def fetch_version(cli: Cli, version: Json, top: Path) -> Json:
+    """Fetch every file of a version into a folder, checked against its digest; what was fetched."""
+    if top.exists() and any(top.iterdir()):
+        raise Refused("not_empty", f"{top} is not empty.", fix="Give a folder that is new or empty.")
+    with cli.screen.progress(f"{version['ref']}") as progress:
+        for number, file in enumerate(version["files"], 1):
+            _fetch(cli, f"{thing_path(parse_ref(version['ref']))}/files/{file['path']}", file, top)
+            progress.update(number, len(version["files"]), "files")
+    return {
+        "ref": version["ref"],
+        "digest": version["digest"],
+        "folder": str(top),
+        "files": len(version["files"]),
+    }
 
 
 def _fetch(cli: Cli, path: str, file: Json, top: Path) -> None:
@@ -145,7 +148,6 @@ SHOW_SOURCE = _show("source")
 SHOW_DATASET = _show("dataset")
 SHOW_MODEL = _show("model")
 EXPORT_DATASET = _export("dataset")
-EXPORT_MODEL = _export("model")
 LIST_SERVICES = Leaf(run=_list_services, example="baray service list")
 SHOW_SERVICE = Leaf(run=_show_service, params=(argument("name"),), example="baray service show counter")
 SHOW_DESK = Leaf(run=_show_desk, params=(argument("name"),), example="baray desk show counter")

@@ -9,12 +9,23 @@ from baray.core import check_name, parse_ref
 
 
 def _train(
-    cli: Cli, recipe: str, *, dataset: str, name: str, settings: tuple[str, ...], follow: bool, **room: object
+    cli: Cli,
+    recipe: str,
+    *,
+    dataset: str,
+    name: str,
+    settings: tuple[str, ...],
+    follow: bool,
+    base: str,
+    **room: object,
 ) -> None:
     ref = parse_ref(dataset if ":" in dataset else f"dataset:{dataset}")
     key = "source" if ref.kind == "source" else "dataset"
     inputs = {key: str(parse_ref(str(ref), kind=key))}
-    run = cli.client.train(recipe, name=check_name(name), inputs=inputs, options=settings_of(settings), **room)
+    options = settings_of(settings)
+    if base:
+        options["base"] = str(parse_ref(base, kind="model"))
+    run = cli.client.train(recipe, name=check_name(name), inputs=inputs, options=options, **room)
     finish(cli, run, label=f"model:{name}", wait=follow, follow=follow)
 
 
@@ -26,6 +37,7 @@ TRAIN = Leaf(
             "--dataset", required=True, metavar="REF", help="What to learn from: a Dataset, or source:NAME for a CSV."
         ),
         option("--name", required=True, help="Name of the Model."),
+        option("--base", default="", metavar="REF", help="Model to start from, for recipes that take one."),
         option(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the recipe; `baray recipes`."
         ),

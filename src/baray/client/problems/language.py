@@ -19,4 +19,16 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "not_measurable": Khmer(says="មិនអាចវាស់ម៉ូដែលនេះបានទេ។", fix="ប្រើម៉ូដែលដែលបង្វឹកនៅទីនេះ"),
     "other_layout": Khmer(says="ម៉ូដែលនេះមានទម្រង់ផ្សេង។", fix="ប្រើម៉ូដែលដែលបង្វឹកដោយ baray train lm"),
     "no_documents": Khmer(says="គ្មានឯកសារសម្រាប់វាស់ទេ។", fix="ប្រើសំណុំទិន្នន័យផ្សេង"),
+    "no_conversations": Khmer(says="គ្មានការសន្ទនាសម្រាប់រៀនទេ។", fix="ដាក់មួយបន្ទាត់មួយការសន្ទនា៖ messages ឬ prompt និង answer"),
+    "not_a_language_model": Khmer(says="វាមិនមែនជាម៉ូដែលភាសាទេ។", fix="ប្រើម៉ូដែលនៃ lm ឬដែលបាននាំចូល៖ --base model:NAME"),
+    "no_end_token": Khmer(says="តូខឹនសម្រាប់បញ្ចប់អត្ថបទ រកមិនឃើញ។", fix="ដាក់ eos_token_id ក្នុង config.json រួចនាំចូលម្តងទៀត"),
+    "unknown_layout": Khmer(says="ម៉ាស៊ីននៅទីនេះមិនស្គាល់ម៉ូដែលប្រភេទនេះទេ។", fix="ប្រើម៉ូដែលប្រភេទ qwen3 ឬ llama"),
+    "unsafe_model": Khmer(
+        says="ថតនេះមានឯកសារដែលអាចដំណើរការកូដ មិនបាននាំចូលអ្វីទេ។", fix="រក្សាទម្ងន់ជា safetensors ហើយយកឯកសារនោះចេញ"
+    ),
+    "bad_safetensors": Khmer(says="ឯកសារ safetensors ខូច ឬមិនត្រឹមត្រូវ។", fix="យកឯកសារម្តងទៀតពីអ្នកបង្កើត រួចប្រៀបធៀប digest"),
+    "incomplete_model": Khmer(says="ថតម៉ូដែលនេះមិនគ្រប់ទេ។", fix="ប្រើថតដែល save_pretrained(DIR) នៃ transformers សរសេរ"),
+    "not_verified": Khmer(says="ហត្ថលេខារបស់ម៉ូដែលមិនត្រឹមត្រូវ។", fix="សូមផ្ទៀងផ្ទាត់៖ {command}"),
+    "engines_missing": Khmer(says="ខ្វះកម្មវិធីសម្រាប់សរសេរ GGUF។", fix="រៀបចំវា៖ {command}"),
+    "gguf_failed": Khmer(says="សរសេរ GGUF មិនបាន។", fix="សូមព្យាយាមម្តងទៀត"),
 }
