@@ -112,7 +112,7 @@ def fit(layout: Layout, options: EngineOptions, *, spare_slots: int = 0) -> tupl
     slots = options.slots + spare_slots
     context = options.context or min(layout.context, cache_room // (slots * layout.cache_bytes_per_token))
     needed = slots * context * layout.cache_bytes_per_token
-    if context < min(_LEAST_CONTEXT, layout.context) or needed > cache_room:
+    if needed > cache_room or context < min(_LEAST_CONTEXT, options.context or layout.context):
         raise Refused(
             "model_too_large",
             f"{layout.num_params} weights in {precision} and {slots} slots of {context or _LEAST_CONTEXT} tokens do not fit "

@@ -114,13 +114,15 @@ def lay_out(context: AttemptContext) -> Path:
 def listen(path: Path) -> socket.socket:
     """A listening socket at `path`, of any length, for its owner and group. One that a killed process left is replaced."""
     path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX)
     folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
-    listener.bind(f"/proc/self/fd/{folder}/{path.name}")  # a socket's path may have 107 bytes; a home's may be longer
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    listener.bind(f"/proc/self/fd/{folder}/{fresh.name}")  # a socket's path may have 107 bytes; a home's may be longer
     os.close(folder)
-    path.chmod(0o660)
+    fresh.chmod(0o660)
     listener.listen(128)
+    fresh.rename(path)  # who sees it can connect
     return listener
 
 
