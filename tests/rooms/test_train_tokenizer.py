@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -124,3 +125,15 @@ def test_transformers_opens_it(made):
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
     ours = Tokenizer.from_file(str(folder / "tokenizer.json"))
     assert done.stdout.strip() == f"{ours.encode(text).ids} True 0 0 {ours.get_vocab_size()}"
+
+
+def test_it_learns_from_what_its_memory_holds(tmp_path):
+    rows = [{**row, "text": row["text"] + f" {number**5:x}"} for number, row in enumerate(sentences(200))]
+    context = context_for(tmp_path, "tokenizer", [text_input(tmp_path / "in", rows)], {"vocab": 600})
+    small = replace(context, memory_bytes=2_000_000, out=tmp_path / "small")
+    (first,), (second,) = train(small), train(context)
+    log = (tmp_path / "log").read_text().splitlines()
+    assert "learns from" in log[0]
+    assert "--memory" in log[0]
+    assert "learns from" not in log[2]
+    assert first.digest != second.digest

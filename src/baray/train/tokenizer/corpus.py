@@ -70,6 +70,21 @@ class Corpus:
                     total += pc.sum(pc.binary_length(batch.column("text"))).as_py() or 0
         return total
 
+    def new_share(self, sample_bytes: int = 5_000_000) -> float:
+        """How much of the text is words not seen before, by its beginning: little in English, nearly all in Khmer."""
+        seen: set[int] = set()
+        new = total = 0
+        for document in self.documents():
+            for word in document.part.text.split():
+                size = len(word.encode())
+                total += size
+                if hash(word) not in seen:
+                    seen.add(hash(word))
+                    new += size
+            if total >= sample_bytes:
+                break
+        return new / max(1, total)
+
     def held_out(self, percent: float) -> HeldOut:
         """The choice of Documents to measure on. Raises Refused `too_few_documents`."""
         if self.few:

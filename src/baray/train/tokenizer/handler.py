@@ -25,6 +25,10 @@ from baray.train.tokenizer.measure import fertility, lossless
 _PEER_BYTES = 20_000_000
 """GPT-2's pattern learns from at most this much: it is there for one line of comparison."""
 _CHECKED_DOCUMENTS = 1000
+_ROOM = 0.7
+"""Of the Run's memory, for the words that it learns from."""
+_MEMORY_OF_NEW_BYTE = 100
+"""Bytes of memory for a byte of a word not seen before: 20 MB of Khmer, which is nearly all new, took 0.8 GB."""
 _END = SPECIAL_TOKENS[0]
 
 
@@ -35,8 +39,11 @@ def train(context: AttemptContext) -> list[Output]:
     corpus = Corpus(source)
     held = corpus.held_out(config.held_out)
     total = corpus.num_bytes()
-    share = min(1.0, config.max_megabytes * 1e6 / max(1, total))
-    context.log(f"{corpus.num_documents} Documents, {total / 1e6:.1f} MB; learns from {share:.0%} of them")
+    share = _share(context, corpus, total, config.max_megabytes * 1e6)
+    told_share = (
+        "" if share == 1.0 else f"; learns from {share:.1%} of them, spread evenly: --memory gives it room for more"
+    )
+    context.log(f"{corpus.num_documents} Documents, {total / 1e6:.1f} MB{told_share}")
     tokenizer = learn(config.kind, _texts(context, corpus, held, share), config.vocab)
     peer = byte_pairs(_texts(context, corpus, held, min(share, _PEER_BYTES / max(1, total))), config.vocab, None)
     evaluation = _evaluate(tokenizer, peer, corpus, held)
@@ -69,6 +76,12 @@ def _only_dataset(context: AttemptContext) -> Input:
             "one_input", f"tokenizer takes one Dataset, not {len(context.inputs)} inputs.", fix="Name one text Dataset."
         )
     return found[0]
+
+
+def _share(context: AttemptContext, corpus: Corpus, total_bytes: int, most_bytes: float) -> float:
+    """How much of the text it learns from: what was asked for, and what its table of different words has room for."""
+    room = context.memory_bytes * _ROOM / _MEMORY_OF_NEW_BYTE
+    return min(1.0, most_bytes / max(1, total_bytes), room / max(1.0, total_bytes * corpus.new_share()))
 
 
 def _texts(context: AttemptContext, corpus: Corpus, held: HeldOut, share: float) -> Iterator[str]:
