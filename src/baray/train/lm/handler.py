@@ -16,7 +16,7 @@ from baray.core import Fault, digest_file
 from baray.runs import AttemptContext, Input
 from baray.train.config import Lm, read_options
 from baray.train.lm.checkpoint import Keeper, Kept
-from baray.train.lm.evaluate import LOOK_TOKENS, HeldOut, bits_per_byte, held_out, held_out_loss
+from baray.train.lm.evaluate import LOOK_TOKENS, HeldOut, final_bits, held_out, held_out_loss
 from baray.train.lm.export import exported, write_json, write_model, write_papers
 from baray.train.lm.loop import (
     COMPILE_PAYS_SECONDS,
@@ -131,17 +131,28 @@ def _finish(
     """Evaluate what is written, not what was trained: the weights as they were rounded."""
     frozen, name = training.frozen, context.spec["name"]
     tensors = exported(training.network, frozen.dtype)
-    rounded = Network(frozen.plan.shape, dtype=frozen.dtype)
+    rounded = Network(frozen.plan.shape)
     rounded.load_state_dict({key: value.float() for key, value in tensors.items()})
-    loss = held_out_loss(rounded, held)
-    summary = _summary(training, loss, held)
+    summary = _summary(training) | {
+        "held_out_loss": held_out_loss(rounded, held.first(LOOK_TOKENS)),
+        "held_out_tokens": len(held.ids),
+        "bits_per_byte": final_bits(rounded, files, held, lambda done, total: context.progress(done, total, "windows")),
+    }
+    beside = ", ".join(f"{name} {value:.4f}" for name, value in summary["bits_per_byte"].items())
+    context.log(f"held out, bits for each byte: {beside}")
     directory = context.out / name
-    written = write_model(
-        directory, tensors, network=training.network, tokenizer=files["tokenizer.json"], eos=frozen.eos
-    )
-    write_json(directory / "evaluation.json", summary)
-    write_papers(directory, written, source, name=name, summary=summary, plan=training.plan)
-    context.log(f"held out: loss {loss:.4f}, {summary['bits_per_byte']['model']:.4f} bits for each byte")
+    try:
+        written = write_model(
+            directory, tensors, network=training.network, tokenizer=files["tokenizer.json"], eos=frozen.eos
+        )
+        write_json(directory / "evaluation.json", summary)
+        write_papers(directory, written, source, name=name, summary=summary, plan=training.plan)
+    except OSError as error:
+        raise Fault(
+            "disk_full",
+            f"The Model could not be written: {error.strerror}.",
+            fix=f"Free space on the disk of the home, then go on from the last Checkpoint: baray run retry {context.run_id}",
+        ) from error
     paths = sorted(directory.iterdir())
     return Output(
         kind="model",
@@ -153,7 +164,7 @@ def _finish(
     )
 
 
-def _summary(training: Training, loss: float, held: HeldOut) -> dict[str, Any]:
+def _summary(training: Training) -> dict[str, Any]:
     shape = training.plan.shape
     return {
         "recipe": "lm",
@@ -163,8 +174,5 @@ def _summary(training: Training, loss: float, held: HeldOut) -> dict[str, Any]:
         "vocab": shape.vocab,
         "tokens": training.plan.tokens,
         "steps": training.plan.steps,
-        "bits_per_byte": {"model": bits_per_byte(loss, held)},
-        "held_out_loss": loss,
-        "held_out_tokens": len(held.ids),
         "exact": training.exact,
     }

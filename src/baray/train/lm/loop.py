@@ -77,7 +77,9 @@ class Training:
         self.optimizer = Optimizer(self.network, frozen.optimizer, frozen.dtype)
         self.forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network
         if frozen.compiled:
-            self.forward = torch.compile(self.network, dynamic=False)
+            # One compiler at a time on processors: each takes most of a gigabyte, which the Run has not asked for.
+            options: dict[str, Any] = {} if self.device.type == "cuda" else {"compile_threads": 1}
+            self.forward = torch.compile(self.network, dynamic=False, options=options)
 
     def rows(self, windows: Windows) -> NDArray[np.int64]:
         """This process's share of the step's windows."""
