@@ -153,4 +153,4 @@ def test_the_door_loads_nothing_heavy():
     code = "import sys, baray.data; print([name for name in ('polars', 'pyarrow', 'numpy', 'lxml') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert set(HANDLERS) == {"text", "desk"}
+    assert set(HANDLERS) == {"text", "tokens", "desk"}
