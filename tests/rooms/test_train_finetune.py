@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +30,7 @@ from finetune_bases import (
 )
 from lm_tokens import kill
 
-from baray.core import Refused
+from baray.core import Refused, digest_file
 from baray.runs import Input
 from baray.train.config import Finetune, read_options
 from baray.train.finetune.base import open_base
@@ -234,6 +237,41 @@ def test_the_adapter_beside_the_base_gives_the_same_weights(taught, base):
         low = adapter[f"{stem}.lora_B.weight"] @ adapter[f"{stem}.lora_A.weight"]
         expected = (before[name].float() + told["lora_alpha"] / told["r"] * low).to(after[name].dtype)
         torch.testing.assert_close(after[name], expected, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["lm", "llama"])
+def test_peft_opens_the_adapter(base, llama, source, tmp_path, missing, kind):
+    """In an environment of its own, beside the libraries that are here: PEFT itself is all that it brings."""
+    conformance = Path(__file__).parents[1] / "conformance"
+    pins = conformance / "pins" / "peft.txt"
+    place = conformance.parents[1] / ".venv" / "conformance" / f"peft-{digest_file(pins)[7:19]}"
+    if not place.exists():
+        pip = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--no-deps",
+            "--target",
+            f"{place}.new",
+            "-r",
+            str(pins),
+        ]
+        if subprocess.run(pip, capture_output=True, check=False).returncode:
+            missing("PEFT from the package index")
+        Path(f"{place}.new").rename(place)
+    start = {"lm": base, "llama": llama}[kind]
+    train(context_of(tmp_path, source, model_of(start), steps="12"))
+    folder = folder_of(tmp_path)
+    argv = [sys.executable, str(conformance / "checks" / "peft_check.py"), str(start), f"{folder}/adapter", str(folder)]
+    environ = os.environ | {"PYTHONPATH": str(place), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(argv, env=environ, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["apart"] < 1e-4 < 1e-2 < told["changed"]
+    assert told["greedy"][0] == told["greedy"][1]
 
 
 def test_it_carries_the_labels_and_licences_of_both(taught):
