@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import aiohttp
 
@@ -31,6 +31,7 @@ from baray.serve.router.messages import (
     read_json,
     text_member,
 )
+from baray.serve.router.presence import Presence, until_gone
 from baray.serve.router.snapshot import Route, Snapshot
 from baray.serve.router.tally import Tally
 from baray.serve.router.upstreams import Pool, Replicas
@@ -38,7 +39,6 @@ from baray.serve.router.upstreams import Pool, Replicas
 WAKE_SECONDS = 30.0
 WAKE_POLL_SECONDS = 0.05
 MAX_ANSWER_BYTES = 32 << 20
-T = TypeVar("T")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -87,39 +87,48 @@ class Completions:
         if not isinstance(route.engine, Replicas):
             raise Refused("wrong_kind", f"'{name}' is a classifier.", fix="Ask it at POST /v1/classify.")
         streams = body.get("stream") is True and path != "/v1/embeddings"
-        asked = self._begin(route, asker, body)
-        data = _for_replica(body, streams=streams)
+        asked, data = self._begin(route, asker, body, streams=streams)
         stack = AsyncExitStack()
         try:
-            replicas = await _unless_gone(request, self._ready(route))
-            await self._pool.keep(_sockets(self._follower.current))
-            opening = stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
-            response = await _unless_gone(request, opening)
-            if streams and response.status == 200:
-                asked.streams = True
-                return self._stream(asked, response, stack, request)
-            return await self._whole(asked, response, request)
-        except BarayError as error:
-            if not asked.kept:
-                self._keep(asked, "cut" if error.code == "disconnected" else "failed")
+            async with Presence(request):
+                replicas = await self._ready(route)
+                await self._pool.keep(_sockets(self._follower.current))
+                response = await stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
+                if not streams or response.status != 200:
+                    return await self._whole(asked, response)
+            asked.streams = True
+            return self._stream(asked, response, stack, request)
+        except Refused:
+            self._keep_once(asked, "cut")  # the caller left; what is wrong with a request was said before
             raise
         finally:
             if not asked.streams:
+                # Also where this is cancelled, or something fails that nobody foresaw: each request has one receipt.
+                self._keep_once(asked, "failed")
                 await stack.aclose()
 
-    def _begin(self, route: Route, asker: Asker, body: dict[str, Any]) -> _Asked:
+    def _begin(self, route: Route, asker: Asker, body: dict[str, Any], *, streams: bool) -> tuple[_Asked, bytes]:
+        """The request as it is followed, and its body for the Replica. Raises Refused `bad_json`."""
         answer_id = self._house.ids.new("a")
         options = body.get("stream_options")
-        shows_usage = isinstance(options, dict) and options.get("include_usage") is True
-        salted = hashlib.sha256(answer_id.encode() + b"\n" + canonical_json(body)).hexdigest()
-        return _Asked(
+        try:
+            data = canonical_json(body)
+        except (ValueError, RecursionError) as error:
+            raise Refused(
+                "bad_json",
+                "The body holds a number or text that JSON has not.",
+                fix="Send finite numbers and well-formed Unicode.",
+            ) from error
+        salted = hashlib.sha256(answer_id.encode() + b"\n" + data).hexdigest()
+        asked = _Asked(
             route=route,
             asker=asker,
             id=answer_id,
             started=self._house.clock.monotonic(),
             request_digest=f"sha256:{salted}",
-            tally=Tally(salt=answer_id, shows_usage=shows_usage),
+            tally=Tally(salt=answer_id, shows_usage=isinstance(options, dict) and options.get("include_usage") is True),
         )
+        return asked, _for_replica(body, streams=streams) if streams or "as" in body else data
 
     async def _ready(self, route: Route) -> Replicas:
         """Replicas that are ready, woken if there is none. Raises Fault `asleep` (503)."""
@@ -137,26 +146,23 @@ class Completions:
                 return found.engine
         raise Fault("asleep", f"{route.name} is starting.", fix="Ask again in half a minute.", status=503)
 
-    async def _whole(self, asked: _Asked, response: aiohttp.ClientResponse, request: Request) -> Response:
+    async def _whole(self, asked: _Asked, response: aiohttp.ClientResponse) -> Response:
+        body = bytearray()
         try:
-            body = await _unless_gone(request, response.content.read(MAX_ANSWER_BYTES))
-            while not response.content.at_eof():
-                body += await _unless_gone(request, response.content.read(MAX_ANSWER_BYTES))
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > MAX_ANSWER_BYTES:
+                    raise aiohttp.ClientPayloadError
         except (aiohttp.ClientError, TimeoutError) as error:
-            self._keep(asked, "failed")
-            raise Fault(
-                "replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502
-            ) from error
-        except Refused:
-            self._keep(asked, "cut")
-            raise
-        asked.tally.whole(body)
-        self._keep(asked, "completed" if response.status == 200 else "failed")
+            raise _lost() from error
+        whole = bytes(body)
+        asked.tally.whole(whole)
+        self._keep_once(asked, "completed" if response.status == 200 else "failed")
         headers = [("x-baray-answer", f"answer:{asked.id}")]
         if "Retry-After" in response.headers:
             headers.append(("retry-after", response.headers["Retry-After"]))
         kind = response.headers.get("Content-Type", "application/json")
-        return Response(body=body, status=response.status, content_type=kind, headers=tuple(headers))
+        return Response(body=whole, status=response.status, content_type=kind, headers=tuple(headers))
 
     def _stream(
         self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
@@ -171,7 +177,7 @@ class Completions:
         self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
     ) -> AsyncGenerator[bytes, None]:
         """The caller's part of the stream. Backpressure: nothing is read while the caller does not take."""
-        gone = asyncio.ensure_future(_until_gone(request))
+        gone = asyncio.ensure_future(until_gone(request))
         # Closing the connection ends the read below: the Replica sees it and stops within a step.
         gone.add_done_callback(lambda _: response.close())
         tally = asked.tally
@@ -182,25 +188,27 @@ class Completions:
                     yield out
             if not tally.ended and not gone.done():
                 raise aiohttp.ClientPayloadError
-            self._keep(asked, "cut" if gone.done() else "completed")
+            last = b"" if gone.done() else tally.last()
+            self._keep_once(asked, "completed" if last else "cut")
+            if last:
+                yield last
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            # ValueError: an event without end; what came before it is with the caller already.
+            self._keep_once(asked, "cut" if gone.done() else "failed")
             if not gone.done():
-                yield tally.last()
-        except (aiohttp.ClientError, TimeoutError):
-            self._keep(asked, "cut" if gone.done() else "failed")
-            if not gone.done():
-                lost = Fault("replica_lost", "The replica ended in the middle.", fix="Ask again.", status=502)
-                yield b"data: " + openai_error(lost).body + b"\n\n"
+                yield b"data: " + openai_error(_lost()).body + b"\n\n"
         except BarayError as error:
             # The receipt could not be kept: the stream does not end as if all were well.
             yield b"data: " + openai_error(error).body + b"\n\n"
         finally:
             gone.cancel()
-            if not asked.kept:
-                self._keep(asked, "cut")
+            self._keep_once(asked, "cut")
             await stack.aclose()
 
-    def _keep(self, asked: _Asked, outcome: str) -> None:
-        """Write the receipt. Raises Fault `receipt_not_kept`."""
+    def _keep_once(self, asked: _Asked, outcome: str) -> None:
+        """Write the receipt, unless it is written. Raises Fault `receipt_not_kept`."""
+        if asked.kept:
+            return
         asked.kept = True
         tally, route = asked.tally, asked.route
         said = {
@@ -242,22 +250,5 @@ def _sockets(snapshot: Snapshot | None) -> set[str]:
     return {replica.socket for engine in engines if isinstance(engine, Replicas) for replica in engine.ready}
 
 
-async def _unless_gone(request: Request, work: Awaitable[T]) -> T:
-    """The result of `work`, which is cancelled when the caller hangs up. Raises Refused `disconnected`."""
-    task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_until_gone(request))
-    try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        raise Refused("disconnected", "The connection ended before the answer.", fix="Ask again.", status=499)
-    finally:
-        for one in (task, gone):
-            if not one.done():
-                one.cancel()
-        await asyncio.gather(task, gone, return_exceptions=True)
-
-
-async def _until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+def _lost() -> Fault:
+    return Fault("replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502)

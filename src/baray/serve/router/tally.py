@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 DONE = b"data: [DONE]"
+MAX_EVENT_BYTES = 4 << 20
 _TELLS = re.compile(rb'"(?:usage|finish_reason)"\s*:\s*[^n\s]')
 
 
@@ -56,10 +57,17 @@ class Tally:
             self.ended = True
 
     def feed(self, chunk: bytes) -> bytes:
-        """Count a piece of a stream; returns what of it goes to the caller now. The last event is held back: see `last`."""
+        """Count a piece of a stream; returns what of it goes to the caller now. The last event is held back: see `last`.
+
+        Raises ValueError on an event without end.
+        """
         data = self._rest + chunk
+        if b"\r" in data:  # also an end of line; in JSON it can only stand escaped
+            data = data.replace(b"\r\n", b"\n")
         events = data.split(b"\n\n")
         self._rest = events.pop()
+        if len(self._rest) > MAX_EVENT_BYTES:
+            raise ValueError("an event without end")
         kept = [event for event in events if self._passes(event)]
         out = b"\n\n".join(kept) + b"\n\n" if kept else b""
         self._digest.update(out)
@@ -72,6 +80,8 @@ class Tally:
         return out
 
     def _passes(self, event: bytes) -> bool:
+        if self.ended:
+            return False  # nothing comes after the end
         if event == DONE:
             self.ended = True
             return False

@@ -111,7 +111,7 @@ class Pool:
             raise Fault(
                 "replica_slow", f"No answer within {FIRST_BYTE_SECONDS:.0f} seconds.", fix="Ask for less.", status=504
             ) from error
-        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+        except aiohttp.ClientError:  # it is gone, or what it says is not HTTP
             return None
 
     def _session(self, socket: str) -> aiohttp.ClientSession:
