@@ -109,7 +109,8 @@ def test_a_compiled_training_that_was_killed_ends_with_the_same_bytes(source, tm
     wait_for_lines(cut, "step 1 of")
     kill(cut)
     again = start_attempt(tmp_path / "cut", source, *before, **options)
-    assert again.wait(timeout=600) == 0
+    output, _ = again.communicate(timeout=600)
+    assert again.returncode == 0, output
     assert weights_of(tmp_path / "cut") == weights_of(tmp_path / "whole")
 
 
