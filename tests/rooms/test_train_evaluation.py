@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from text_datasets import context_for, output_input, sentences, text_input
+from text_datasets import context_for, made_input, output_input, sentences, text_input
 from train_letters import make_context, make_input, make_rows, to_csv
 
 from baray.core import Refused
@@ -27,7 +27,9 @@ from baray.train.evaluation.handler import evaluate
 from baray.train.evaluation.language import document_bits, open_model
 from baray.train.evaluation.overlap import RUN_TOKENS, Runs
 from baray.train.evaluation.paired import Resamples, verdict
+from baray.train.lm.export import exported, write_model
 from baray.train.lm.handler import train as train_lm
+from baray.train.lm.model import Network
 from baray.train.tokenizer.handler import train as train_tokenizer
 
 
@@ -122,26 +124,27 @@ def test_two_versions_are_compared_on_the_same_documents():
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A tokenizer, tokens, and two language models of 20 and 1 steps."""
+    """A tokenizer, tokens, and two language models, the first untrained."""
     folder = tmp_path_factory.mktemp("lm")
     text = text_input(folder / "in", sentences(60))
     (cutter,) = train_tokenizer(context_for(folder / "t", "tokenizer", [text], {"vocab": 600}))
     tokenizer = output_input(folder / "t/out/made", cutter, ref="model:cutter@v1", name="tokenizer")
     (shards,) = build(context_for(folder / "k", "tokens", [text, tokenizer], {"held_out": "15%"}))
     tokens = output_input(folder / "k/out/made", shards, ref="dataset:tokens@v1", name="dataset")
-    models = []
-    for number, steps in ((1, 1), (2, 20)):
-        options = {
-            "params": "60k",
-            "steps": steps,
-            "context": 32,
-            "batch_tokens": 256,
-            "precision": "fp32",
-            "compile": "no",
-        }
-        context = context_for(folder / f"m{number}", "lm", [tokens], options | {"learning_rate": 0.02})
-        (model,) = train_lm(context)
-        models.append(output_input(folder / f"m{number}/out/made", model, ref=f"model:small@v{number}", name="model"))
+    options = {"params": "60k", "steps": 20, "context": 32, "batch_tokens": 256, "precision": "fp32", "compile": "no"}
+    (trained,) = train_lm(context_for(folder / "m", "lm", [tokens], options | {"learning_rate": 0.02}))
+    second = output_input(folder / "m/out/made", trained, ref="model:small@v2", name="model")
+    untrained = Network(open_model(files_of(second), second.ref).network.shape, seed=1)
+    write_model(
+        folder / "untrained",
+        exported(untrained, torch.float32),
+        network=untrained,
+        tokenizer=files_of(tokenizer)["tokenizer.json"],
+        eos=0,
+    )
+    paths = {path.name: path for path in (folder / "untrained").iterdir()}
+    first = made_input("model", "model:small@v1", paths, name="model", digest="sha256:" + "1" * 64)
+    models = [first, second]
     return SimpleNamespace(text=text, tokenizer=tokenizer, tokens=tokens, models=models)
 
 

@@ -112,19 +112,24 @@ def test_what_cannot_be_learnt_from_is_refused(tmp_path):
         assert caught.value.code == "bad_option"
 
 
-def test_transformers_opens_it(made):
-    folder, _ = made
+def test_transformers_opens_them(tmp_path):
+    folders = []
+    for kind in KINDS:
+        dataset = text_input(tmp_path / kind / "in", sentences(60))
+        train(context_for(tmp_path / kind, "tokenizer", [dataset], {"kind": kind, "vocab": 700}))
+        folders.append(tmp_path / kind / "out" / "made")
     program = (
         "import sys; from transformers import AutoTokenizer\n"
-        "found = AutoTokenizer.from_pretrained(sys.argv[1], local_files_only=True)\n"
-        "text = sys.argv[2]; ids = found(text)['input_ids']\n"
-        "print(ids, found.decode(ids) == text, found.eos_token_id, found.pad_token_id, len(found))"
+        "for folder in sys.argv[2:]:\n"
+        "    found = AutoTokenizer.from_pretrained(folder, local_files_only=True)\n"
+        "    ids = found(sys.argv[1])['input_ids']\n"
+        "    print(ids, found.decode(ids) == sys.argv[1], found.eos_token_id, found.pad_token_id, len(found))"
     )
     text = "មន្ត្រីស្វាគមន៍ពលរដ្ឋ and 12 citizens."
-    command = [sys.executable, "-c", program, str(folder), text]
+    command = [sys.executable, "-c", program, text, *map(str, folders)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env={"HF_HUB_OFFLINE": "1", "PATH": ""})
-    ours = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    assert done.stdout.strip() == f"{ours.encode(text).ids} True 0 0 {ours.get_vocab_size()}"
+    ours = [Tokenizer.from_file(str(folder / "tokenizer.json")) for folder in folders]
+    assert done.stdout.splitlines() == [f"{one.encode(text).ids} True 0 0 {one.get_vocab_size()}" for one in ours]
 
 
 def test_it_learns_from_what_its_memory_holds(tmp_path):

@@ -89,7 +89,7 @@ def context_for(
         out=folder / "out",
         work=folder / "work",
         run_dir=folder,
-        cpus=2,
+        cpus=1,
         memory_bytes=2**31,
         print_line=say,
         now=lambda: 0.0,

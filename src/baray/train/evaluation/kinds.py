@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
@@ -24,6 +25,7 @@ MOST_TRAINING_BYTES = 500_000_000
 
 def language_model(context: AttemptContext, model: Input, samples: Sequence[Sample]) -> Measured:
     """Bits for each byte, and perplexity of its own tokens."""
+    torch.set_num_threads(max(1, context.cpus))  # more than were leased only wait for each other
     opened = open_model(files_of(model), model.ref)
     ids = opened.ids([one.text for one in samples])
     bits = document_bits(opened, ids, lambda done, total: context.progress(done, total, "windows"))
