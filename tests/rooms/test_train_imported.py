@@ -175,6 +175,15 @@ def test_hostile_headers_are_refused(tmp_path, name):
     assert "model.safetensors" in error.message
 
 
+def test_weights_below_a_folder_are_looked_at_and_are_no_part_of_the_model(tmp_path):
+    more = {"adapter/adapter_model.safetensors": safetensors({"model.norm.weight": [2]}), "model.sig": b"{}"}
+    checked = check_files(written(tmp_path, whole() | more))
+    assert checked.tensors["model.norm.weight"].shape == (8,)
+    assert checked.left_out == ("logo.png", "model.sig")
+    bad = {"adapter/adapter_model.safetensors": HEADERS["overlap"]}
+    assert refused(tmp_path, whole() | bad).code == "bad_safetensors"
+
+
 def test_tensors_that_are_not_those_of_the_config_are_refused(tmp_path):
     tensors = dict(tensors_of(read_sizes(CONFIG)))
     tensors["model.norm.weight"] = [7]

@@ -20,7 +20,8 @@ from baray.train.imported.weights import INDEX, Tensor, check_index, read_header
 _PICKLES = frozenset({".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle", ".joblib", ".npy", ".npz", ".h5", ".keras"})
 _PROGRAMS = frozenset({".py", ".pyc", ".pyo", ".so", ".dll", ".dylib", ".sh", ".exe", ".ipynb"})
 _TEXTS = frozenset({".txt", ".md", ".jinja", ""})
-_PICTURES = frozenset({".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif"})
+_LEFT_OUT = frozenset({".png", ".jpg", ".jpeg", ".svg", ".webp", ".gif", ".sig"})
+"""Of no use to a Model here; a signature holds for the version that it was made for."""
 _KEPT = frozenset({".safetensors", ".json", ".model"}) | _TEXTS
 # First bytes of what must not pass under another name: archives are what torch.save and joblib write.
 _MAGIC = {
@@ -54,7 +55,7 @@ class Checked:
     taken: tuple[str, ...]
     """Paths that become the Model."""
     left_out: tuple[str, ...]
-    """Paths that are of no use to a Model: pictures and the like."""
+    """Paths of pictures and signatures."""
     config: Mapping[str, Any]
     """`config.json`."""
     tensors: Mapping[str, Tensor]
@@ -115,7 +116,7 @@ def _check_kind(path: str, file: Path) -> None:
     for magic, what in _MAGIC.items():
         if start.startswith(magic):
             raise Refused("unsafe_model", f"{path} is {what}, whatever its name says.", fix=_FIX_PICKLE)
-    if suffix not in _KEPT | _PICTURES:
+    if suffix not in _KEPT | _LEFT_OUT:
         raise Refused(
             "unsafe_model",
             f"{path} is no file of the Hugging Face layout that is known here.",

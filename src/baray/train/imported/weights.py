@@ -39,11 +39,16 @@ class Tensor:
 
 
 def read_headers(files: Mapping[str, Path]) -> dict[str, Tensor]:
-    """Every tensor of the safetensors files among `files`. Raises Refused `bad_safetensors`."""
+    """Every tensor of the Model: those of the safetensors files at the top. Others are looked at too.
+
+    Raises Refused `bad_safetensors`.
+    """
     found: dict[str, Tensor] = {}
     for name in sorted(files):
-        if name.endswith(".safetensors") and "/" not in name:
+        if name.endswith(".safetensors"):
             for tensor, told in _read(name, files[name]).items():
+                if "/" in name:  # an adapter's, say: no part of the Model
+                    break
                 if tensor in found:
                     raise _bad(name, f"tensor {tensor} is in {found[tensor].file} too")
                 found[tensor] = told
