@@ -13,12 +13,12 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 import torch
-from engine_models import PROMPTS, TEXTS, greedy, make_model
 from tokenizers import Tokenizer
 
 from baray.core import Refused
 from baray.serve.engines.gguf_file import name_of_cut, write_gguf
 from baray.serve.engines.port import FAILED, LENGTH, STOP, Engine, EngineOptions, Generation, Piece
+from engine_models import PROMPTS, TEXTS, greedy, make_model
 
 SLOTS, CONTEXT, LIMIT_SECONDS = 8, 192, 60.0
 LOADERS = {
@@ -263,6 +263,15 @@ def test_a_cut_without_a_name_is_refused():
     with pytest.raises(Refused, match="no name"):
         name_of_cut({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [step, {"type": "ByteLevel"}]}})
     assert name_of_cut({"pre_tokenizer": {"type": "ByteLevel"}}) == "gpt-2"
+
+
+def test_a_unigram_tokenizer_is_refused_as_gguf(model, tmp_path):
+    for file in model[0].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "tokenizer.json").write_text(json.dumps({"model": {"type": "Unigram", "vocab": [["a", -1.0]]}}))
+    with pytest.raises(Refused, match="another way"):
+        write_gguf(tmp_path, tmp_path / "m.gguf")
+    assert not list(tmp_path.glob("*.gguf*"))
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import aiohttp
 import pytest
-from engine_models import PROMPTS, TEMPLATE, greedy, make_model
 from tokenizers import Tokenizer
 
 from baray.core import digest_file
 from baray.serve.engines.text import TextStream
+from engine_models import PROMPTS, TEMPLATE, greedy, make_model
 from runs_home import LIMIT_SECONDS, alive_with, open_home, wait_until
 
 HANDLER = "baray.serve.engines.replica:serve"

@@ -3,7 +3,8 @@
 The file is a function of the Model's files and the type asked for alone. Queries and keys of the Llama layout are
 reordered (its rotary positions pair neighbours there, halves here); those of Qwen3 are not. Norms stay in float32.
 
-Covered: byte-level BPE whose cut is one that llama.cpp knows by name; unigram. Not covered: other tokenizers, refused.
+Covered: byte-level BPE whose cut is one that llama.cpp knows by name. Not covered: other tokenizers, refused. Unigram of ours,
+written as its type `t5`, was cut otherwise in one line of five: it stands digits together and has no fallback to bytes.
 """
 
 from __future__ import annotations
@@ -59,8 +60,11 @@ def write_gguf(folder: Path, out: Path, *, kind: str = "f32", name: str = "model
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-    finally:
+    except BaseException:
         writer.close()
+        part.unlink(missing_ok=True)
+        raise
+    writer.close()
     part.rename(out)
     return out.stat().st_size
 
@@ -83,27 +87,16 @@ def _add_sizes(writer: gguf.GGUFWriter, layout: Layout, kind: str) -> None:
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, layout: Layout) -> None:
-    """Tokens by id, padded to the rows of the embedding, with merges or scores."""
+    """Tokens by id, padded to the rows of the embedding, with merges."""
     told = read_object(folder / "tokenizer.json")
     model = told.get("model") or {}
     added = {entry["id"]: entry for entry in told.get("added_tokens", [])}
-    if model.get("type") == "BPE":
-        words = {number: word for word, number in model["vocab"].items()}
-        writer.add_tokenizer_model("gpt2")
-        writer.add_tokenizer_pre(name_of_cut(told))
-        writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in model["merges"]])
-    elif model.get("type") == "Unigram":
-        words = {number: word for number, (word, _) in enumerate(model["vocab"])}
-        writer.add_tokenizer_model("t5")
-        writer.add_tokenizer_pre("default")
-        scores = [float(score) for _, score in model["vocab"]]
-        writer.add_token_scores(scores + [0.0] * (layout.vocab - len(scores)))
-        writer.add_add_space_prefix(_adds_space(told))
-        writer.add_remove_extra_whitespaces(value=False)
-        if model.get("unk_id") is not None:
-            writer.add_unk_token_id(model["unk_id"])
-    else:
-        raise _unknown(f"its tokenizer is of type '{model.get('type')}'")
+    if model.get("type") != "BPE":
+        raise _unknown(f"its tokenizer is of type '{model.get('type')}', which llama.cpp would cut in another way")
+    words = {number: word for word, number in model["vocab"].items()}
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(name_of_cut(told))
+    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in model["merges"]])
     words |= {number: entry["content"] for number, entry in added.items()}
     if max(words) >= layout.vocab:
         raise _unknown(f"its tokenizer has token {max(words)}, and its embedding {layout.vocab} rows")
@@ -125,6 +118,7 @@ def _add_special(writer: gguf.GGUFWriter, folder: Path, ids: dict[str, int], lay
     if "<|im_end|>" in ids:
         writer.add_eot_token_id(ids["<|im_end|>"])
     writer.add_add_bos_token(value=False)
+    writer.add_add_eos_token(value=False)
     template = folder / "chat_template.jinja"
     if template.exists():
         writer.add_chat_template(template.read_text(encoding="utf-8"))
@@ -146,14 +140,6 @@ def _type_of(number: int, words: dict[int, str], added: dict[int, Any]) -> Token
     if number in added:
         return TokenType.CONTROL if added[number].get("special") else TokenType.USER_DEFINED
     return TokenType.NORMAL if number in words else TokenType.UNUSED
-
-
-def _adds_space(told: dict[str, Any]) -> bool:
-    steps = told.get("pre_tokenizer") or {}
-    return any(
-        step.get("type") == "Metaspace" and step.get("prepend_scheme", "always") != "never"
-        for step in steps.get("pretokenizers", [steps])
-    )
 
 
 def _tensors(folder: Path, layout: Layout) -> Iterator[tuple[str, NDArray[np.float32]]]:
@@ -199,5 +185,5 @@ def _unknown(what: str) -> Refused:
     return Refused(
         "unknown_tokenizer",
         f"This Model cannot be written as GGUF: {what}.",
-        fix="Use the Hugging Face layout: baray model export REF DIR --format hf",
+        fix="Use the Hugging Face layout (baray model export REF DIR --format hf), or the engine torch.",
     )
