@@ -16,7 +16,7 @@ from baray.train.config import Lm, read_options
 from baray.train.lm.handler import train
 from baray.train.lm.model import Network, Shape, segments_of
 from baray.train.lm.optim import orthogonal, rate
-from baray.train.lm.plan import make_plan, shape_for
+from baray.train.lm.plan import check_time, make_plan, shape_for
 from baray.train.lm.shards import Windows, open_tokens
 
 PROMPTS = ("the land", "ជំរាប", "office asks", "water fee on", "Monday")
@@ -143,6 +143,9 @@ def test_a_training_that_does_not_fit_is_refused_before_it_starts(source, tmp_pa
         make_plan(read_options(Lm, {"params": "1b"}), vocab=8192, memory_bytes=2 * 2**30)
     assert refused.value.code == "does_not_fit"
     assert "--memory" in refused.value.fix
+    with pytest.raises(Refused, match=r"takes about .* may take 1 h"):
+        check_time(7200.0, 3600.0)
+    check_time(7200.0, 0.0)
     with pytest.raises(Refused) as refused:
         train(lm_context(tmp_path, mounted(tmp_path / "text", {"data/part-0.parquet": b"x"})))
     assert refused.value.code == "not_tokens"

@@ -82,8 +82,8 @@ def test_kills_at_random_instants_change_no_bit(undisturbed, source, tmp_path):
 
 
 @pytest.mark.soak
-def test_many_kills_change_no_bit(undisturbed, source, tmp_path):
-    """`train-kills` of scripts/soak: each training is killed until it was BARAY_SOAK_COUNT times in all."""
+def test_train_kills_change_no_bit(undisturbed, source, tmp_path):
+    """`scripts/soak -k train_kills`: each training is killed until it was BARAY_SOAK_COUNT times in all."""
     left = int(os.environ.get("BARAY_SOAK_COUNT", "50"))
     chance = random.Random(left)
     number = 0

@@ -43,6 +43,9 @@ TRAIN = Leaf(
         ),
         option("--cpus", type=int, help="Cores; `lm` takes all that are free unless told otherwise."),
         option("--memory", metavar="SIZE", help="Memory, for example 8GB; 2GB unless told otherwise."),
+        option(
+            "--time", metavar="DURATION", help="Longest time of an Attempt, for example 3d; 24h unless told otherwise."
+        ),
         option("--follow", is_flag=True, help="Show the log and wait."),
     ),
     example="baray train text-classifier --dataset source:letters --name router --follow",

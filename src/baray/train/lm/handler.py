@@ -31,7 +31,7 @@ from baray.train.lm.loop import (
 )
 from baray.train.lm.model import Network
 from baray.train.lm.optim import PEAK_RATE
-from baray.train.lm.plan import check_disk, describe, make_plan
+from baray.train.lm.plan import check_disk, check_time, describe, make_plan
 from baray.train.lm.ranks import set_up_torch, train_in_processes
 from baray.train.lm.shards import Tokens, Windows, open_tokens
 
@@ -77,6 +77,7 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
         seconds = measure(frozen, windows)
         steps = config.steps or steps_in(config.budget_seconds, seconds)
     frozen = replace(frozen, plan=replace(plan, steps=steps))
+    check_time(steps * seconds, float(context.spec.get("resources", {}).get("time_seconds") or 0))
     for line in describe(frozen.plan, seconds=steps * seconds, train_tokens=tokens.num_tokens):
         context.log(line)
     context.log(f"{frozen.precision}, {frozen.optimizer}, torch.compile {'on' if frozen.compiled else 'off'}")

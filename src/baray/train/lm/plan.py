@@ -152,6 +152,16 @@ def check_disk(plan: Plan, folder: Path) -> None:
         )
 
 
+def check_time(seconds: float, most_seconds: float) -> None:
+    """Raise Refused `does_not_fit` where the time limit of the Run (0: none) would end it."""
+    if most_seconds and seconds > most_seconds:
+        raise Refused(
+            "does_not_fit",
+            f"The training takes about {format_seconds(seconds)}; this Run may take {format_seconds(most_seconds)}.",
+            fix=f"Ask for more: --time {math.ceil(1.2 * seconds / 3600)}h, or train for less: --set budget=...",
+        )
+
+
 def describe(plan: Plan, *, seconds: float, train_tokens: int) -> list[str]:
     """Lines for the log, before the first step."""
     shape = plan.shape

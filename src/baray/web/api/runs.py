@@ -69,6 +69,7 @@ def train_model(request: Request, who: Who, body: TrainBody) -> dict[str, Any]:
         expect_label=body.expect_label,
         cpus=body.cpus,
         memory=body.memory,
+        time=body.time,
     )
     return submit_recipe(request, who, "model", full, made_of(body.source, body.dataset))
 
@@ -295,7 +296,12 @@ def submit_recipe(
                 handler=recipe["handler"],
                 options=options,
                 inputs=inputs,
-                resources={"cpus": cpus, "memory_bytes": parse_bytes(body.memory), "time_seconds": 86400.0, "gpus": 0},
+                resources={
+                    "cpus": cpus,
+                    "memory_bytes": parse_bytes(body.memory),
+                    "time_seconds": parse_seconds(body.time),
+                    "gpus": 0,
+                },
                 label=label,
                 expect_label=parse_label(body.expect_label) if body.expect_label else None,
                 output_label_rule=recipe["output_label_rule"],

@@ -67,6 +67,7 @@ class BuildBody(Body):
     label: str = ""
     expect_label: str = ""
     memory: str = "2GB"
+    time: str = "24h"
     cpus: int = Field(default=0, ge=0, le=1024)
 
 
@@ -89,6 +90,7 @@ class TrainBody(Body):
     expect_label: str = ""
     cpus: int = Field(default=0, ge=0, le=1024)
     memory: str = "2GB"
+    time: str = "24h"
 
 
 class RunBody(Body):
