@@ -24,6 +24,7 @@ def _data_recipe(name: str) -> dict[str, Any]:
         "check": lambda options: asdict(data.read_options(config, options)),
         "takes": data.TAKES[name],
         "mounts": data.MOUNTS.get(name, {}),
+        "all_cpus": name in data.ALL_CPUS,
         # Rows of a text Dataset tell its label; tokens hold a tokenizer too, which was learnt from other text.
         "output_label_rule": "join" if data.MOUNTS.get(name) else "rows",
     }

@@ -9,6 +9,7 @@ Everything heavy lies behind dotted strings, for an attempt's own process.
 """
 
 from baray.data.recipes import (
+    ALL_CPUS,
     HANDLERS,
     MOUNTS,
     READER_MODULE,
@@ -23,6 +24,7 @@ from baray.data.recipes import (
 )
 
 __all__ = [
+    "ALL_CPUS",
     "HANDLERS",
     "MOUNTS",
     "READER_MODULE",

@@ -17,6 +17,8 @@ HANDLERS = {
 """Recipe -> dotted name of the handler that an attempt's process loads."""
 TAKES = {"text": ("source",), "tokens": ("dataset",), "desk": ("dataset",)}
 """Recipe -> kinds of input that it is made of."""
+ALL_CPUS = frozenset({"tokens"})
+"""Recipes that take all free cores unless told otherwise."""
 MOUNTS = {"tokens": {"tokenizer": "model"}}
 """Recipe -> options that name a version to mount beside the input: option -> kind."""
 READER_MODULE = "baray.data.reader"

@@ -226,6 +226,7 @@ RECIPES = {
         handler="baray.train.tokenizer.handler:train",
         options=Tokenizer,
         takes=("dataset",),
+        all_cpus=True,
     ),
     "lm": Recipe(
         name="lm",
@@ -258,6 +259,7 @@ RECIPES = {
         options=Evaluate,
         takes=("dataset", "source"),
         kind="evaluation",
+        all_cpus=True,
     ),
 }
 

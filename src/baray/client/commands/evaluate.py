@@ -21,6 +21,7 @@ def _evaluate(
     settings: tuple[str, ...],
     against: str | None,
     follow: bool,
+    **room: object,
 ) -> None:
     ref = parse_ref(dataset if ":" in dataset else f"dataset:{dataset}")
     key = "source" if ref.kind == "source" else "dataset"
@@ -29,6 +30,7 @@ def _evaluate(
         data={key: str(parse_ref(str(ref), kind=key))},
         against=str(parse_ref(against, kind="model")) if against else "",
         options=settings_of(settings) | ({"metric": ",".join(metrics)} if metrics else {}),
+        **room,
     )
     ended = watch(cli, run, label=f"evaluate {model}", follow=follow)
     document = cli.client.thing(ended["outputs"][0]["ref"], kind="evaluation")
@@ -76,6 +78,8 @@ EVALUATE = Leaf(
         option("--metric", "metrics", multiple=True, metavar="M", help="What to measure; all where none is named."),
         option("--against", metavar="MODEL", help="Another version, measured on the same Documents."),
         option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option; `baray recipes evaluate`."),
+        option("--cpus", type=int, help="Cores; all that are free unless told otherwise."),
+        option("--memory", metavar="SIZE", help="Memory, for example 8GB; 2GB unless told otherwise."),
         option("--follow", is_flag=True, help="Show the log."),
     ),
     example="baray evaluate khmer-lm@v2 --dataset circulars-tokens --against khmer-lm@v1",

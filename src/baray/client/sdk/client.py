@@ -212,9 +212,11 @@ class Client:
         body: Json = {"name": name, "recipe": recipe, "options": options or {}, **inputs, **_given(more)}
         return self.post("models", body, repeatable=True)
 
-    def evaluate(self, model: str, *, data: Mapping[str, str], against: str = "", options: Json | None = None) -> Json:
+    def evaluate(
+        self, model: str, *, data: Mapping[str, str], against: str = "", options: Json | None = None, **room: object
+    ) -> Json:
         """Ask for a measurement of a Model version; `data` is {"dataset": ref} or {"source": ref}; the answer is a Run."""
-        body: Json = {"model": model, "options": options or {}, **data, **_given({"against": against})}
+        body: Json = {"model": model, "options": options or {}, **data, **_given({"against": against, **room})}
         return self.post("evaluations", body, repeatable=True)
 
     def evaluations(self, model: str) -> Json:

@@ -212,12 +212,12 @@ class Machine:
             grace_seconds=40.0 if grant.spec["kind"] == "replica" else 10.0,  # it answers who waits, for up to 30 s
         )
 
-    def _handler(self, held: Held, base: dict[str, Any]) -> dict[str, Any]:
+    def _handler(self, held: Held, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(held.folder / "work")}
         environment |= {"BARAY_ATTEMPT": held.attempt_id, "PYTHONUNBUFFERED": "1"}
         # A thread that waits sleeps: on a busy machine spinning made a step 18 times longer, and changes no result.
         environment |= {"OMP_WAIT_POLICY": "passive", "TORCHINDUCTOR_CACHE_DIR": str(self.home / "cache" / "compiled")}
-        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # deterministic products on a GPU need a fixed workspace
+        environment |= {"CUBLAS_WORKSPACE_CONFIG": ":4096:8", "RAYON_NUM_THREADS": str(limits.cpus)}  # exact products
         if self.modules:
             environment["PYTHONPATH"] = ":".join(str(folder) for folder in self.modules)
         # -P: a module is never taken from the folder the process happens to stand in.
@@ -225,7 +225,7 @@ class Machine:
 
     def _plan(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
         if not held.command:
-            return self._handler(held, base)
+            return self._handler(held, base, limits)
         return self._reduced(held, grant, base, limits) if self.reduced else self._command(held, grant, base, limits)
 
     def _reduced(self, held: Held, grant: LeaseGrant, base: dict[str, Any], limits: Limits) -> dict[str, Any]:
