@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-EVERY = ["data", "train", "lm", "engines", "dev"]
-EXTRAS = {"core": [], "data": ["data"], "train": ["train"], "lm": ["lm"], "engines": ["engines"], "dev": EVERY}
+EVERY = ["data", "train", "lm", "engines", "interop", "dev"]
+EXTRAS = {"core": [], **{name: [name] for name in EVERY[:-1]}, "dev": EVERY}
 # torch is pinned by hand: what the usual index has under that name brings gigabytes of libraries for one maker's GPUs. This is
 # the digest of its wheel for processors alone, 2.13.0+cpu; where Python or machine is another, torch is left out.
 TORCH = """torch==2.13.0 ; python_full_version < '3.12' and platform_machine == 'x86_64' \\

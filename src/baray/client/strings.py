@@ -149,6 +149,31 @@ KHMER: dict[str, str] = {
     "Let commands above public reach a target outside.": "អនុញ្ញាតឲ្យពាក្យបញ្ជាលើសសាធារណៈ ទៅដល់គោលដៅខាងក្រៅមួយ។",
     "Take the leave for a target back.": "ដកការអនុញ្ញាតសម្រាប់គោលដៅមួយវិញ។",
     "Who you are here and what you may read.": "អ្នកជានរណា និងអាចអានអ្វី។",
+    "Language": "ភាសា",
+    "a model from scratch: killed, resumed, measured, opened, asked": "ម៉ូដែលពីសូន្យ៖ សម្លាប់ បន្ត វាស់ បើក សួរ",
+    "Learning a tokenizer": "កំពុងរៀនកាត់ពាក្យ",
+    "Cutting into tokens": "កំពុងកាត់ជាតូខឹន",
+    "The same again, undisturbed": "ម្តងទៀត ដោយគ្មានការរំខាន",
+    "Measuring": "កំពុងវាស់",
+    "{vocab} tokens; tokens for each character: {rates}": "តូខឹន {vocab}; តូខឹនក្នុងមួយតួអក្សរ៖ {rates}",
+    "kill -9 of process {process} after step {step}": "kill -9 ដំណើរការ {process} ក្រោយជំហាន {step}",
+    "The Run went on from the Checkpoint of step {step}.": "ការដំណើរការបន្តពីចំណុចរក្សាទុកនៃជំហាន {step}។",
+    "The training ended before it could be killed.": "ការបង្វឹកបានចប់មុនពេលអាចសម្លាប់វា។",
+    "Killed and resumed, or undisturbed: the same weights after {steps} steps, bit for bit ({digest}).": (
+        "សម្លាប់ហើយបន្ត ឬគ្មានការរំខាន៖ ទម្ងន់ដូចគ្នាគ្រប់ប៊ីត ក្រោយ {steps} ជំហាន ({digest})។"
+    ),
+    "Bits for each byte of {documents} held-out Documents: {bits}": "ប៊ីតក្នុងមួយបៃ នៃឯកសារទុកដោយឡែក {documents}៖ {bits}",
+    "Of these {documents}, {some} share passages with what it learnt from: that flatters it.": (
+        "ក្នុងចំណោម {documents} នេះ {some} មានអត្ថបទខ្លះដូចអ្វីដែលវាបានរៀន៖ លទ្ធផលល្អជាងការពិត។"
+    ),
+    "{ref}: signed; {files} files as they were made.": "{ref}៖ មានហត្ថលេខា; ឯកសារ {files} ដូចពេលបង្កើត។",
+    "transformers {version} opens the export as {name}.": "transformers {version} បើកការនាំចេញជា {name}។",
+    "transformers is not installed here, so that it did not open the export.": (
+        "នៅទីនេះគ្មាន transformers ទេ ដូច្នេះវាមិនបានបើកការនាំចេញ។"
+    ),
+    "{service} goes on from “{prompt}” ({way}): {said}": "{service} បន្តពី “{prompt}” ({way})៖ {said}",
+    "The same {tokens} greedy tokens as in transformers.": "តូខឹន {tokens} ដូចគ្នានឹង transformers។",
+    "The ledger verifies with all of this in it.": "បញ្ជីត្រឹមត្រូវ ដោយមានទាំងអស់នេះ។",
 }
 
 

@@ -52,19 +52,23 @@ class Curve:
         if not self._losses:
             return ""
         points = self.points
-        done = f"{points[-1][0]:,.0f}"
-        if progress and progress.get("total"):
-            done += f"/{progress['total']:,.0f}"
+        total = steps_of(progress)
+        done = f"{points[-1][0]:,.0f}/{total:,.0f}" if total else f"{points[-1][0]:,.0f}"
         told = [sparkline(points), f"loss {points[-1][1]:.4f}", done]
         if self._speed:
             told.append(f"{self._speed:,.0f} tokens/s")
-        left = self._left(float((progress or {}).get("total") or 0.0))
+        left = self._left(total)
         return "  ".join([*told, f"{format_seconds(left)} left"] if left else told)
 
     def _left(self, total: float) -> float:
         recent = sorted(self._losses.items())[-_RECENT:]
         (first, (_, began)), (last, (_, now)) = recent[0], recent[-1]
         return (total - last) * (now - began) / (last - first) if last > first and total > last else 0.0
+
+
+def steps_of(progress: Json | None) -> float:
+    """How many steps a training has, where its progress counts steps; else 0."""
+    return float(progress.get("total") or 0.0) if progress and progress.get("unit") == "steps" else 0.0
 
 
 def sparkline(points: Sequence[Point], *, low: float | None = None, high: float | None = None, end: float = 0.0) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from baray.client.cli import Cli, Leaf, option
 from baray.client.demo.acts import Stage, ask, host, process, train
+from baray.client.demo.language import learn
 from baray.client.demo.prove import prove
 from baray.client.demo.sample import material
 from baray.client.demo.story import Story
@@ -22,23 +24,21 @@ PATIENCE_SECONDS = 60.0
 
 
 def _demo(cli: Cli, size: str, source: str | None, *, train_act: bool, json_file: Path | None) -> None:
-    if train_act:
-        raise Refused(
-            "no_training_act",
-            "This version's demo does not train a language model.",
-            fix="Leave --train out: all other acts are there.",
-        )
     if cli.settings.server:
         raise Refused(
             "demo_is_local",
             f"The demo proves things on a home of this machine, not on {cli.settings.server}.",
             fix="Unset BARAY_SERVER, or name a home: baray demo --home DIR",
         )
+    if train_act and importlib.util.find_spec("torch") is None:
+        raise Refused(
+            "not_installed", "A language model needs torch, and it is not installed here.", fix="Run: scripts/setup lm"
+        )
     cli.patience_seconds = PATIENCE_SECONDS
     cli.while_waiting = "What was begun goes on. Look: baray run list. Run the demo again: it goes on where it was."
     story = Story(screen=cli.screen, out=cli.screen.err if cli.screen.as_json else cli.screen.out)
     with material(size, Path(source).expanduser() if source else None) as given:
-        document = _play(Stage(cli=cli, story=story, material=given))
+        document = _play(Stage(cli=cli, story=story, material=given), language=size if train_act else None)
     cli.while_waiting = ""
     if json_file is not None:
         json_file.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
@@ -49,7 +49,7 @@ def _demo(cli: Cli, size: str, source: str | None, *, train_act: bool, json_file
         )
 
 
-def _play(stage: Stage) -> Json:
+def _play(stage: Stage, *, language: str | None) -> Json:
     cli, story = stage.cli, stage.story
     began = cli.timing.clock.monotonic()
     seconds: dict[str, float] = {"install": cli.settings.install_seconds or 0.0}
@@ -73,6 +73,12 @@ def _play(stage: Stage) -> Json:
     story.act(5, "Prove", "what an outsider can check")
     answered = next((row for row in questions if row["outcome"] == "answered"), questions[0])
     proof = timed("prove", lambda: prove(stage, answered["id"]))
+    learnt = None
+    if language is not None:
+        story.act(6, "Language", "a model from scratch: killed, resumed, measured, opened, asked")
+        routing_seconds = seconds["train"]
+        learnt = timed("train", lambda: learn(stage, processed["dataset"], size=language))
+        seconds["train"] = round(seconds["train"] + routing_seconds, 3)
     seconds["total"] = round(cli.timing.clock.monotonic() - began + seconds["install"], 3)
     story.times(seconds)
     _ending(stage)
@@ -85,7 +91,7 @@ def _play(stage: Stage) -> Json:
         "lab": None,
         "certificate": None,
         **proof,
-        "train": None,
+        "train": learnt,
         "seconds": seconds,
     }
 
@@ -109,7 +115,7 @@ DEMO = Leaf(
     params=(
         option("--size", type=click.Choice(["tiny", "normal"]), default="normal", help="How much of the sample."),
         option("--source", metavar="DIR", help="A folder of your own instead of the sample."),
-        option("--train", "train_act", is_flag=True, help="Not in this version: a language model from scratch."),
+        option("--train", "train_act", is_flag=True, help="Also a language model from scratch."),
     ),
     example="baray demo --size tiny",
     json_file=True,

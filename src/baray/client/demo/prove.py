@@ -27,11 +27,11 @@ _VERIFY_SECONDS = 120.0
 def prove(stage: Stage, answer: str) -> Json:
     """`lineage`, `ledger`, `tamper`."""
     story = stage.story
-    graph = _lineage(stage, answer)
+    graph = lineage_of(stage, answer)
     story.fact("Lineage: {chain}", chain=" <- ".join(graph["chain"]))
     head = _witness(stage)
     home = stage.cli.settings.home
-    report = _verify(stage, home)
+    report = verify_ledger(stage, home)
     ledger = {"entries": head["size"], "verified": bool(report["ok"]), "witnessed": bool(head["witnessed"])}
     said = (
         "Ledger: {entries} entries, verified, witnessed." if report["ok"] and head["witnessed"] else "Ledger: {ledger}"
@@ -45,7 +45,7 @@ def prove(stage: Stage, answer: str) -> Json:
     return {"lineage": list(graph["chain"]), "ledger": ledger, "tamper": tamper}
 
 
-def _lineage(stage: Stage, answer: str) -> Json:
+def lineage_of(stage: Stage, answer: str) -> Json:
     """Receipts reach control a moment after the Answer."""
     timing = stage.cli.timing
     end = timing.clock.monotonic() + _INGEST_SECONDS
@@ -116,7 +116,7 @@ def _tool(*arguments: str) -> str:
     return done.stdout
 
 
-def _verify(stage: Stage, home: Path) -> Json:
+def verify_ledger(stage: Stage, home: Path) -> Json:
     """`baray ledger verify` in a process of its own."""
     command = [sys.executable, "-m", "baray", "ledger", "verify", "--home", str(home), "--json"]
     environ = dict(stage.cli.settings.environ)
@@ -144,7 +144,7 @@ def _tamper(stage: Stage, home: Path, document: str) -> Json:
     digest = files[path]
     with _copy(home) as copy:
         _flip(copy, digest)
-        report = _verify(stage, copy)
+        report = verify_ledger(stage, copy)
     hexadecimal = digest.removeprefix("sha256:")
     named = [f"{one['where']}: {one['what']}" for one in report["findings"]]
     ours = [text for text in named if path in text or hexadecimal in text]
