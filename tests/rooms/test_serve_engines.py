@@ -6,25 +6,36 @@ import http.client
 import importlib
 import json
 import math
+import os
 import socket
+import sys
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 import torch
+from lm_tokens import documents, lm_context, write_tokens
 from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM
 
 from baray.core import Refused
 from baray.serve.engines.gguf_file import name_of_cut, write_gguf
 from baray.serve.engines.port import FAILED, LENGTH, STOP, Engine, EngineOptions, Generation, Piece
+from baray.train.lm.handler import train
 from engine_models import PROMPTS, TEXTS, greedy, make_model
+from runs_home import alive_with
 
 SLOTS, CONTEXT, LIMIT_SECONDS = 8, 192, 60.0
 LOADERS = {
     "torch": "baray.serve.engines.torch_loop:load_torch",
     "llamacpp": "baray.serve.engines.llamacpp:load_llamacpp",
 }
+
+
+ONE_LAYOUT = pytest.mark.parametrize("model", ["qwen3"], indirect=True)
+VLLM = "baray.serve.engines.vllm:load_vllm"
 
 
 @dataclass
@@ -50,10 +61,10 @@ class Answer:
         return "".join(piece.text or "" for piece in self.pieces)
 
 
-def load(name, folder, work, precision="fp32", slots=SLOTS) -> Engine:
+def load(name, folder, work, precision="fp32", slots=SLOTS, context=CONTEXT) -> Engine:
     work.mkdir(parents=True, exist_ok=True)
-    options = EngineOptions(slots=slots, context=CONTEXT, precision=precision, threads=1, memory_bytes=4 << 30)
-    module, _, function = LOADERS[name].partition(":")
+    options = EngineOptions(slots=slots, context=context, precision=precision, threads=1, memory_bytes=4 << 30)
+    module, _, function = (LOADERS | {"vllm": VLLM})[name].partition(":")
     return getattr(importlib.import_module(module), function)(folder, work, options)
 
 
@@ -77,6 +88,16 @@ def until(found, limit_seconds=LIMIT_SECONDS):
 def model(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     made = make_model(folder, request.param)
+    return folder, made, Tokenizer.from_file(str(folder / "tokenizer.json"))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """What the recipe `lm` makes in a second."""
+    run = tmp_path_factory.mktemp("run")
+    train(lm_context(run, write_tokens(tmp_path_factory.mktemp("tokens"), documents()), steps="60"))
+    folder = run / "attempt-1" / "out" / "small"
+    made = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
     return folder, made, Tokenizer.from_file(str(folder / "tokenizer.json"))
 
 
@@ -106,6 +127,18 @@ def test_greedy_gives_the_tokens_of_transformers_alone_and_beside_others(model, 
         assert [answer.tokens for answer in alone] == [[one for one in told if one not in (0, 2)] for told in right]
     together = ask(engine, *wanted, *wanted[:3])  # eight streams
     assert [said(answer, tokenizer) for answer in together] == expected + expected[:3]
+
+
+@pytest.mark.parametrize("name", sorted(LOADERS))
+def test_what_our_own_training_makes_is_served_with_the_tokens_of_transformers(trained, name, tmp_path):
+    folder, made, tokenizer = trained
+    engine = load(name, folder, tmp_path, context=32)
+    prompts = [tokenizer.encode(text).ids for text in ("the land", "ជំរ", "office asks", "water fee on", "Monday")]
+    assert max(map(len, prompts)) <= 8  # and 24 more are the context
+    right = [greedy_without_ends(made, prompt, 24) for prompt in prompts]
+    answers = ask(engine, *(Generation(prompt=tuple(prompt), max_tokens=24) for prompt in prompts))
+    engine.close()
+    assert [said(answer, tokenizer) for answer in answers] == [tokenizer.decode(one) for one in right]
 
 
 def test_it_ends_where_it_was_asked_to_and_counts(engine, model):
@@ -164,6 +197,7 @@ def test_who_waits_and_cancels_is_never_begun(engine):
     assert len(set(tickets)) == SLOTS
 
 
+@ONE_LAYOUT
 def test_closing_leaves_nobody_waiting(model, tmp_path):
     engine = load("torch", model[0], tmp_path, slots=1)
     answers = [Answer() for _ in range(3)]
@@ -210,6 +244,7 @@ def test_embeddings_are_the_mean_of_the_last_hidden_states(model, tmp_path):
     assert torch.allclose(torch.tensor(found), right, atol=1e-4)
 
 
+@ONE_LAYOUT
 def test_an_engine_without_embeddings_says_so(model, tmp_path):
     engine = load("llamacpp", model[0], tmp_path)
     with pytest.raises(Refused, match="engine torch"):
@@ -232,6 +267,7 @@ def test_less_than_fp32_chooses_tokens_that_are_nearly_the_best(name, precision,
     assert float(logits.max() - logits[token]) < 0.1 * float(logits.std())
 
 
+@ONE_LAYOUT
 def test_llama_cpp_cuts_text_as_the_tokenizer_does(model, tmp_path):
     """Its token ids on Khmer and English, asked at a server that we open for the purpose."""
     xllamacpp = importlib.import_module("xllamacpp")
@@ -265,6 +301,42 @@ def test_a_cut_without_a_name_is_refused():
     assert name_of_cut({"pre_tokenizer": {"type": "ByteLevel"}}) == "gpt-2"
 
 
+@ONE_LAYOUT
+def test_the_adapter_of_vllm_starts_asks_cancels_and_ends(model, tmp_path, monkeypatch):
+    """Against a program that speaks as vLLM does: vLLM itself needs a GPU."""
+    folder, made, tokenizer = model
+    program = tmp_path / "bin" / "vllm"
+    program.parent.mkdir()
+    speaker = Path(__file__).parents[1] / "speaking_vllm.py"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} {speaker} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    engine = load("vllm", folder, tmp_path / "work", slots=2)
+    ids = tokenizer.encode(PROMPTS[3]).ids
+    wanted = Generation(prompt=tuple(ids), max_tokens=24, ends=frozenset({0, 2}))
+    right = greedy(made, ids, 24)
+    for answer in ask(engine, wanted, wanted, wanted):
+        assert said(answer, tokenizer) == tokenizer.decode(right)
+        assert answer.pieces[-1].num_tokens == len(right)
+    long = Answer()
+    ticket = engine.submit(Generation(prompt=(300, 301), max_tokens=CONTEXT - 8), long.take)
+    assert long.begun.wait(LIMIT_SECONDS)
+    engine.cancel(ticket)
+    until(lambda: engine.load().active == 0)
+    assert not long.ended.is_set()
+    assert alive_with(str(speaker))
+    engine.close()
+    assert not alive_with(str(speaker))
+
+
+@ONE_LAYOUT
+def test_without_vllm_its_engine_says_so(model, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Refused, match="not installed"):
+        load("vllm", model[0], tmp_path / "work")
+
+
+@ONE_LAYOUT
 def test_a_unigram_tokenizer_is_refused_as_gguf(model, tmp_path):
     for file in model[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -274,6 +346,7 @@ def test_a_unigram_tokenizer_is_refused_as_gguf(model, tmp_path):
     assert not list(tmp_path.glob("*.gguf*"))
 
 
+@ONE_LAYOUT
 @pytest.mark.parametrize(
     ("change", "code"),
     [
@@ -295,6 +368,7 @@ def test_a_model_that_is_not_computed_here_is_refused(model, tmp_path, change, c
     assert refused.value.code == code
 
 
+@ONE_LAYOUT
 def test_damaged_weights_and_pickles_are_refused(model, tmp_path):
     for file in model[0].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -310,6 +384,7 @@ def test_damaged_weights_and_pickles_are_refused(model, tmp_path):
         load("torch", tmp_path, tmp_path / "work")
 
 
+@ONE_LAYOUT
 def test_what_does_not_fit_is_refused_before_it_is_loaded(model):
     module = importlib.import_module("baray.serve.engines.layout")
     layout = module.read_layout(model[0])
