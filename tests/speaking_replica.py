@@ -56,7 +56,8 @@ class Speaker:
             self.active -= 1
 
     async def _stream(self, request: web.Request, body: Any, head: Any, usage: Any) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        told = {"X-Prompt-Tokens": str(usage["prompt_tokens"])}
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"} | told)
         await response.prepare(request)
         words = _words(usage["completion_tokens"])
         for at, word in enumerate(words):

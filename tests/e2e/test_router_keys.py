@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import resource
 import struct
 import urllib.error
 import urllib.request
@@ -13,7 +14,7 @@ from homes import Home
 
 from baray import access
 from baray.access import Bounds, TokenRequest
-from baray.core import Refused, SystemClock
+from baray.core import Fault, Refused, SystemClock
 from baray.serve.router.quotas import DAY_SECONDS, SLOT, SLOTS, Quotas
 from serve_house import new_house, running_router, wait_until
 
@@ -193,6 +194,23 @@ def test_more_keys_than_slots_evict_those_of_longest_ago(tmp_path):
         quotas.take(f"k_{number}", Bounds(requests_per_minute=1))
     with pytest.raises(Refused):
         quotas.take(f"k_{SLOTS + 499}", Bounds(requests_per_minute=1))
+    quotas.close()
+
+
+def test_the_file_of_counts_has_no_holes_and_a_full_disk_is_told(tmp_path):
+    """Writing to a hole where the disk is full would end the router's process by SIGBUS."""
+    bounds = Bounds(requests_per_minute=10)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    quotas = Quotas(tmp_path / "quotas", clock=Standing())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(Fault, match="could not be counted") as found:
+            quotas.take("k_1", bounds)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert (found.value.code, found.value.status) == ("receipt_not_kept", 503)
+    quotas.take("k_1", bounds)
+    assert (tmp_path / "quotas").stat().st_blocks * 512 >= SLOTS * SLOT.size
     quotas.close()
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from baray.access import PUBLIC
+from baray.access import PUBLIC, Bounds, TokenRequest, create_token
 from serve_house import new_house, running_router, wait_until
 
 SPEAKER = Path(__file__).parent.parent / "speaking_replica.py"
@@ -79,8 +79,16 @@ def route_to(house, *speaking):
     house.push(change)
 
 
-def ask(router, **values):
-    status, headers, body = router.ask("POST", "/v1/completions", {"model": "talk", "prompt": "hello", **values})
+def key_of(house, bounds):
+    request = TokenRequest(kind="svc", name="test", seconds=3600.0, scopes=frozenset({"ask"}), bounds=bounds)
+    return house.site.store.write(
+        lambda tx: create_token(tx, house.site, actor_id=house.officer, request=request, by=house.operator)
+    )[1]
+
+
+def ask(router, token="", **values):
+    asked = {"model": "talk", "prompt": "hello", **values}
+    status, headers, body = router.ask("POST", "/v1/completions", asked, token=token)
     return status, headers, body
 
 
@@ -146,6 +154,25 @@ def test_who_hangs_up_stops_the_replica_and_pays_for_what_came(house, speak):
     (row,) = receipts(house)
     assert row["outcome"] == "cut"
     assert 5 <= row["said"]["completion_tokens"] < 200
+    assert row["said"]["prompt_tokens"] == 7
+
+
+def test_who_hangs_up_before_any_answer_has_used_up_their_tokens(house, speak):
+    one = speak("one", pause_seconds=0.02)
+    route_to(house, one)
+    secret = key_of(house, Bounds(tokens_per_day=50))
+    route_to(house, one)
+    with running_router(house.path) as router:
+        assert ask(router, token=secret, max_tokens=1)[0] == 200
+        with closing(socket.create_connection(("127.0.0.1", router.port), timeout=10)) as connection:
+            body = json.dumps({"model": "talk", "prompt": "x" * 100, "max_tokens": 900}).encode()
+            head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {secret}\r\n"
+            connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+            wait_until(lambda: one.health()["active"] == 1, "the request to be on its way")
+        wait_until(lambda: one.health()["active"] == 0, "the replica to stop")
+        wait_until(lambda: len(receipts(house)) == 2, "the receipts")
+        status, _, told = ask(router, token=secret, max_tokens=1)
+        assert (status, json.loads(told)["error"]["code"]) == (429, "quota_spent")
 
 
 def test_a_request_is_sent_to_another_replica_only_before_its_first_byte(house, speak):
@@ -208,3 +235,26 @@ def test_a_service_without_replicas_is_woken_by_a_request(house, speak):
         route_to(house, speak("one"))
         waiting.join(15)
     assert answers[0][0] == 200
+
+
+@pytest.mark.parametrize("changed", [{"label": "secret"}, {"audience": ["operator"]}])
+def test_what_was_closed_while_a_service_woke_stays_closed_to_who_waited(house, speak, changed):
+    route_to(house)
+    service = house.site.store.read(lambda tx: tx.hot("SELECT id FROM service").first()).id
+    one = speak("one")
+
+    def close(snapshot):
+        (row,) = snapshot["services"]
+        upstreams = [{"replica": "r_one", "socket": str(one.path)}]
+        row["engine"] = {"kind": "replica", "name": "torch", "upstreams": upstreams, "limits": {"context": 256}}
+        row.update(changed)
+
+    with running_router(house.path) as router:
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(ask(router, max_tokens=2)))
+        waiting.start()
+        wait_until((house.path / "run" / "wanted" / service).exists, "the wish to be woken")
+        house.push(close)
+        waiting.join(15)
+        assert (answers[0][0], json.loads(answers[0][2])["error"]["code"]) == (404, "not_found")
+        assert one.health()["asked"] == 0

@@ -102,6 +102,23 @@ def test_a_damaged_revision_does_not_replace_the_one_before(house):
         assert service.revision == 1
 
 
+def test_a_revision_that_cannot_be_opened_lowers_nothing_of_the_one_before(house):
+    house.desk(house.add_index())
+    house.push(lambda snapshot: snapshot["services"][0].update(floor="secret"))
+    with running_router(house.path) as router:
+        assert router.question(FEE)["outcome"] != "answered"
+        house.desk(house.add_index(documents=DOCUMENTS[:3]))
+
+        def damage(snapshot):
+            (row,) = snapshot["services"]
+            assert row["floor"] == "public"  # of the newer Index, which was not raised
+            row["files"] = {name: str(house.path / "gone") for name in row["files"]}
+
+        house.push(damage)
+        told = router.question(FEE)
+        assert (told["revision"], told["outcome"] != "answered") == (1, True)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"v": 2}', '{"v": 1}', '{"v":1,"actors":[{"id":1}]}'])
 def test_a_snapshot_that_is_none_leaves_the_old_one(house, text):
     house.desk(house.add_index())

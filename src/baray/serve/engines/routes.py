@@ -150,7 +150,11 @@ class Routes:
     async def _stream(
         self, request: web.Request, head: shapes.Head, parts: AsyncGenerator[_Part, None]
     ) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"})
+        # Told first: it counts even where nobody reads to the end, where the usage stands.
+        told_first = {"X-Prompt-Tokens": str(len(head.asked.generation.prompt))}
+        response = web.StreamResponse(
+            headers={"Content-Type": "text/event-stream", "Cache-Control": "no-cache"} | told_first
+        )
         await response.prepare(request)
         length, number, first = 0, 0, True
         try:

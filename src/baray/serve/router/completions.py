@@ -17,9 +17,9 @@ from typing import Any
 
 import aiohttp
 
-from baray.core import BarayError, Fault, Refused, canonical_json
+from baray.core import BarayError, Fault, NotFound, Refused, canonical_json
 from baray.serve.receipts import Line, Receipt
-from baray.serve.router.asker import Asker, find_route
+from baray.serve.router.asker import Asker, ask_as, find_route, identify, may_ask
 from baray.serve.router.engines import House, admit
 from baray.serve.router.follower import Follower
 from baray.serve.router.messages import (
@@ -38,6 +38,7 @@ from baray.serve.router.upstreams import Pool, Replicas
 
 WAKE_SECONDS = 30.0
 WAKE_POLL_SECONDS = 0.05
+MAX_ASLEEP = 128  # requests of one process that may wait for a Replica to start, of all Services together
 MAX_ANSWER_BYTES = 32 << 20
 
 
@@ -55,8 +56,12 @@ class _Asked:
     """Monotonic seconds."""
     request_digest: str
     """Salted digest of the body as it came."""
+    most_prompt_tokens: int
+    """What the prompt can cost at most: one token a byte, no more than the context."""
     tally: Tally
     """What was counted."""
+    sent: bool = field(default=False)
+    """Whether a Replica may have begun to work on it."""
     kept: bool = field(default=False)
     """Whether the receipt is in the spool."""
     streams: bool = field(default=False)
@@ -72,6 +77,7 @@ class Completions:
         self._follower = follower
         self._wanted = home / "run" / "wanted"
         self._pool = Pool()
+        self._asleep = 0
 
     async def close(self) -> None:
         """Close the connections to Replicas."""
@@ -91,12 +97,14 @@ class Completions:
         stack = AsyncExitStack()
         try:
             async with Presence(request):
-                replicas = await self._ready(route)
+                replicas = await self._ready(asked, request, name, as_name(body))
                 await self._pool.keep(_sockets(self._follower.current))
+                asked.sent = True
                 response = await stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
                 if not streams or response.status != 200:
                     return await self._whole(asked, response)
             asked.streams = True
+            asked.tally.told_prompt(response.headers.get("X-Prompt-Tokens", ""))
             return self._stream(asked, response, stack, request)
         except Refused:
             self._keep_once(asked, "cut")  # the caller left; what is wrong with a request was said before
@@ -120,31 +128,54 @@ class Completions:
                 fix="Send finite numbers and well-formed Unicode.",
             ) from error
         salted = hashlib.sha256(answer_id.encode() + b"\n" + data).hexdigest()
+        context = route.engine.context_tokens if isinstance(route.engine, Replicas) else 0
         asked = _Asked(
             route=route,
             asker=asker,
             id=answer_id,
             started=self._house.clock.monotonic(),
             request_digest=f"sha256:{salted}",
+            most_prompt_tokens=min(len(data), context),
             tally=Tally(salt=answer_id, shows_usage=isinstance(options, dict) and options.get("include_usage") is True),
         )
         return asked, _for_replica(body, streams=streams) if streams or "as" in body else data
 
-    async def _ready(self, route: Route) -> Replicas:
-        """Replicas that are ready, woken if there is none. Raises Fault `asleep` (503)."""
-        replicas = route.engine
+    async def _ready(self, asked: _Asked, request: Request, name: str, whom: str | None) -> Replicas:
+        """Replicas that are ready, woken if there is none. Raises Fault `asleep`, `busy` (503)."""
+        replicas = asked.route.engine
         if isinstance(replicas, Replicas) and replicas.ready:
             return replicas
-        self._wanted.mkdir(parents=True, exist_ok=True)
-        (self._wanted / route.service_id).touch()
-        end = self._house.clock.monotonic() + WAKE_SECONDS
+        if self._asleep >= MAX_ASLEEP:
+            raise Fault("busy", "Too many wait for Services to start.", fix="Ask again in half a minute.", status=503)
+        self._asleep += 1
+        try:
+            self._wanted.mkdir(parents=True, exist_ok=True)
+            (self._wanted / asked.route.service_id).touch()
+            return await self._woken(asked, request, name, whom)
+        except Refused:
+            self._keep_once(asked, "failed")
+            raise
+        finally:
+            self._asleep -= 1
+
+    async def _woken(self, asked: _Asked, request: Request, name: str, whom: str | None) -> Replicas:
+        """Replicas of the Service once it woke. What was decided before the wait is decided again for what woke."""
+        end, seen = self._house.clock.monotonic() + WAKE_SECONDS, None
         while self._house.clock.monotonic() < end:
             await asyncio.sleep(WAKE_POLL_SECONDS)
             snapshot = await self._follower.newest()
-            found = find_route(snapshot, f"{route.project}/{route.name}", "model") if snapshot else None
-            if found is not None and isinstance(found.engine, Replicas) and found.engine.ready:
-                return found.engine
-        raise Fault("asleep", f"{route.name} is starting.", fix="Ask again in half a minute.", status=503)
+            if snapshot is None or snapshot is seen:
+                continue
+            seen = snapshot
+            asker = identify(snapshot, request.headers, self._house.clock.now())
+            asker = ask_as(snapshot, asker, whom, asked.route.project_id)
+            route = find_route(snapshot, name, "model")
+            if route is None or not may_ask(asker, route).allowed:
+                raise NotFound("model", name, fix="See what you may ask: GET /v1/models")
+            if isinstance(route.engine, Replicas) and route.engine.ready:
+                asked.route, asked.asker = route, asker
+                return route.engine
+        raise Fault("asleep", f"{asked.route.name} is starting.", fix="Ask again in half a minute.", status=503)
 
     async def _whole(self, asked: _Asked, response: aiohttp.ClientResponse) -> Response:
         body = bytearray()
@@ -233,7 +264,10 @@ class Completions:
             citations=(),
             ms=round((self._house.clock.monotonic() - asked.started) * 1000, 3),
         )
-        self._house.quotas.spend(asked.asker.key_id, asked.asker.bounds, sum(receipt.tokens))
+        owed = sum(receipt.tokens)
+        if outcome == "cut" and asked.sent and not tally.prompt_tokens:
+            owed += asked.most_prompt_tokens  # who hangs up before the Replica told its count has not asked for nothing
+        self._house.quotas.spend(asked.asker.key_id, asked.asker.bounds, owed)
         self._house.spool.append(Line(key_id=asked.asker.key_id, receipt=receipt))
 
 

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from baray.access import Bounds
-from baray.core import Clock, Refused
+from baray.core import Clock, Fault, Refused
 
 SLOTS = 4096
 SLOT = struct.Struct("<40sddqq")  # key's id; requests left; when that was so; day of the tokens; tokens of that day
@@ -79,15 +79,33 @@ class Quotas:
     @contextmanager
     def _locked(self) -> Iterator[mmap.mmap]:
         if self._map is None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-            os.ftruncate(self._handle, SLOTS * SLOT.size)
-            self._map = mmap.mmap(self._handle, SLOTS * SLOT.size)
+            self._map = self._open()
         fcntl.flock(self._handle, fcntl.LOCK_EX)
         try:
             yield self._map
         finally:
             fcntl.flock(self._handle, fcntl.LOCK_UN)
+
+    def _open(self) -> mmap.mmap:
+        """Map the file, every byte of it on the disk: writing to a hole of a full disk would kill the process.
+
+        Raises Fault `receipt_not_kept` (503).
+        """
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._handle = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            os.posix_fallocate(self._handle, 0, SLOTS * SLOT.size)
+            return mmap.mmap(self._handle, SLOTS * SLOT.size)
+        except OSError as error:
+            if self._handle >= 0:
+                os.close(self._handle)
+                self._handle = -1
+            raise Fault(
+                "receipt_not_kept",
+                "What the key has used could not be counted, so nothing is asked.",
+                fix="Free space on the disk of the home, then ask again.",
+                status=503,
+            ) from error
 
 
 def _find(slots: mmap.mmap, key_id: str) -> int:

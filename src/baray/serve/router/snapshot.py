@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from baray.access import PUBLIC_ACTOR, UNBOUNDED, Actor, Bounds, Label, narrowed, parse_label, read_bounds
+from baray.access import PUBLIC_ACTOR, UNBOUNDED, Actor, Bounds, Label, join, narrowed, parse_label, read_bounds
 from baray.core import BarayError, Fault
 from baray.serve.linear import LinearModel, load_linear
 from baray.serve.router.upstreams import Replica, Replicas
@@ -173,9 +173,12 @@ def _routes(rows: list[dict[str, Any]], before: Snapshot | None) -> tuple[tuple[
         except BarayError as error:
             problems[f"{row['project']}/{row['name']}"] = error.message
             if known is not None:
-                # The Revision of before goes on answering, but to today's audience and labels: narrower ones hold at once.
-                label, floor = parse_label(row["label"]), parse_label(row["floor"])
-                routes.append(replace(known, audience=frozenset(row["audience"]), label=label, floor=floor))
+                # The Revision of before goes on answering, but to today's audience. Today's labels are those of another
+                # Index or Model: they may raise what this one carries, and never lower it.
+                label = join([known.label, parse_label(row["label"])])
+                floor = join([known.floor, parse_label(row["floor"])])
+                audience = frozenset(row["audience"])
+                routes.append(replace(known, audience=audience, label=label, floor=floor, ceiling=None))
     return tuple(sorted(routes, key=lambda route: (route.project, route.name))), problems
 
 

@@ -56,6 +56,11 @@ class Tally:
             self._take_finish(value)
             self.ended = True
 
+    def told_prompt(self, text: str) -> None:
+        """Take the tokens of the prompt from the head of a stream, so that they count even if its end never comes."""
+        if text.isascii() and text.isdecimal():
+            self.prompt_tokens = int(text[:12])
+
     def feed(self, chunk: bytes) -> bytes:
         """Count a piece of a stream; returns what of it goes to the caller now. The last event is held back: see `last`.
 

@@ -106,7 +106,9 @@ class Pool:
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         try:
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
-                return await self._session(replica.socket).post(f"http://replica{path}", data=body, headers=headers)
+                return await self._session(replica.socket).post(
+                    f"http://replica{path}", data=body, headers=headers, allow_redirects=False
+                )
         except TimeoutError as error:
             raise Fault(
                 "replica_slow", f"No answer within {FIRST_BYTE_SECONDS:.0f} seconds.", fix="Ask for less.", status=504
