@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from baray.runs import Input
 from baray.train.tokenizer.corpus import Corpus
 
 HELD_OUT_FILE = "data/held_out.parquet"
+_BATCH_ROWS = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +36,19 @@ def read_samples(source: Input, most: int, held_percent: float | None = None) ->
 
     `held_percent` says that a model learnt from this text Dataset, all but so much of it. Raises Refused `not_text`.
     """
-    found = sorted(_all(source, held_percent), key=lambda one: digest_bytes(one.id.encode()))
+    # Never more than `most` in memory, however large the Dataset.
+    found = heapq.nsmallest(most, _all(source, held_percent), key=lambda one: digest_bytes(one.id.encode()))
     if not found:
         raise Refused("no_documents", f"{source.ref} has no Documents to measure on.", fix="Give another Dataset.")
-    return sorted(found[:most], key=lambda one: one.id)
+    return sorted(found, key=lambda one: one.id)
 
 
 def _all(source: Input, held_percent: float | None) -> Iterator[Sample]:
     files = files_of(source)
     if HELD_OUT_FILE in files:
-        for row in pq.read_table(files[HELD_OUT_FILE], columns=["id", "text", "language"]).to_pylist():
-            yield Sample(id=row["id"], text=row["text"], language=row["language"])
+        with pq.ParquetFile(files[HELD_OUT_FILE]) as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=["id", "text", "language"]):
+                yield from (Sample(**row) for row in batch.to_pylist())
         return
     corpus = Corpus(source)
     held = None if held_percent is None else corpus.held_out(held_percent)

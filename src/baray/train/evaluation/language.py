@@ -22,7 +22,8 @@ from baray.train.lm.model import NORM_EPS, ROPE_THETA, Network, Shape
 from baray.train.lm.shards import Tokens, open_tokens
 
 BOUNDARY = "<|endoftext|>"
-_BATCH_TOKENS = 4096
+_BATCH_SCORES = 32_000_000
+"""Numbers of the table of scores, positions x vocabulary, at a time: twice 128 MB."""
 _PIECE_TOKENS = 2_000_000
 
 
@@ -91,7 +92,7 @@ def document_bits(
     total = len(windows)
     while windows:
         size = len(windows[-1].ids)
-        rows = max(1, _BATCH_TOKENS // size)
+        rows = max(1, _BATCH_SCORES // (size * model.network.shape.vocab))
         batch, windows = windows[-rows:], windows[:-rows]
         ids = np.full((len(batch), size), model.eos, dtype=np.int64)
         for row, window in enumerate(batch):
