@@ -1,6 +1,6 @@
 """Named, versioned, content-addressed things and the lineage between them.
 
-Owns: Sources, Datasets, Indexes, Models, their versions, files and edges.
+Owns: Sources, Datasets, Indexes, Models, Evaluations, their versions, files and edges.
 Does not own: how they are made (`data`, `train`), who may see them (`access`), when they are published (`runs.apply`).
 """
 

@@ -1,6 +1,6 @@
 """Dataset -> Model: the built-in training recipes.
 
-Owns: the recipes' frozen configs, how letters are read and split, features, fitting, evaluation against a baseline, and
+Owns: the recipes' frozen configs, how letters are read and split, features, fitting, tokenizers, Evaluations of Models, and
 the files of a Model version (`model.safetensors`, `model.json`, card, bill of materials, evaluation).
 Does not own: when a recipe runs and where its outputs go (runs, catalog), or answering with a Model (serve).
 
