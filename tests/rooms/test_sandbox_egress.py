@@ -15,6 +15,7 @@ import pytest
 from baray.access import PUBLIC, parse_label
 from baray.core import Refused
 from baray.runs import sandbox, supervisor
+from baray.runs.sandbox import egress
 from baray.runs.sandbox.egress import Proxy
 from baray.runs.sandbox.tries import MOST_TARGETS, check_targets, read_egress
 from runs_home import open_home
@@ -260,3 +261,31 @@ def test_what_is_no_target_is_refused(target):
 
 def test_plain_names_are_targets():
     check_targets(["example.org:443", "a-b.c1.example:8080", "host:1"])
+
+
+def test_tries_without_end_do_not_fill_the_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(egress, "LOG_BYTES", 5000)
+    path = tmp_path / "egress.jsonl"
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    rules = {"allow": ["a.example:443"], "bytes": 1, "loopback": False}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=Proxy(rules, log).serve, args=(listener,), daemon=True).start()
+        heads = []
+        for number in range(100):
+            with socket.create_connection(listener.getsockname(), 10) as end:
+                end.sendall(f"CONNECT {number}.example:443 HTTP/1.1\r\n\r\n".encode())
+                heads.append(end.recv(1000)[:12])
+    answered = heads.count(b"HTTP/1.1 403")
+    assert heads == [b"HTTP/1.1 403"] * answered + [b""] * (100 - answered)
+    assert 10 < answered < 50
+    assert path.stat().st_size < 5500
+    tries = read_egress(path)
+    assert sum(one["count"] for one in tries) == answered + 1
+    assert "no more are answered" in tries[-1]["reason"]
+
+
+def test_lines_that_a_full_disk_cut_are_passed_over(tmp_path):
+    line = json.dumps({"target": "a.example:443", "decision": "denied", "reason": "no"})
+    (tmp_path / "egress.jsonl").write_text(f"{line}\n{line[:20]}{line}\n{line}\n[]\n{line[:9]}")
+    (found,) = read_egress(tmp_path / "egress.jsonl")
+    assert found["count"] == 2

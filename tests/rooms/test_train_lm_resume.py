@@ -126,6 +126,23 @@ def test_sigterm_keeps_what_was_done(undisturbed, source, tmp_path):
     assert weights_of(tmp_path) == weights_of(undisturbed)
 
 
+@pytest.mark.parametrize("name", ["digest", "state.json", "state.safetensors"])
+def test_whatever_byte_of_a_checkpoint_is_damaged_the_one_before_stands(tmp_path, name):
+    told = []
+    keeper = Keeper(folder=tmp_path / "checkpoints", tell=told.append)
+    for step in (1, 2):
+        keeper.keep(step, {"weight": torch.full((4,), float(step))}, {"seed": 1})
+    keeper.wait()
+    path = tmp_path / "checkpoints" / "step-00000002" / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0x80
+    path.write_bytes(data)
+    kept = keeper.newest()
+    assert kept is not None
+    assert kept.step == 1
+    assert told == ["The Checkpoint step-00000002 is damaged and is passed over."]
+
+
 def test_a_damaged_checkpoint_is_passed_over(undisturbed, source, tmp_path):
     shutil.copytree(undisturbed / "checkpoints", tmp_path / "checkpoints")
     earlier, newest = sorted((tmp_path / "checkpoints").iterdir())
@@ -183,6 +200,9 @@ def test_two_processes_give_the_curve_of_one(source, tmp_path, killed):
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert len(one) == len(two) == 24
     assert max(abs(a - b) for a, b in zip(one, two, strict=True)) < 2e-4
+    if killed:
+        finish(tmp_path / "calm", source, **options)
+        assert weights_of(tmp_path / "two") == weights_of(tmp_path / "calm")
 
 
 def losses(run: Path) -> list[float]:

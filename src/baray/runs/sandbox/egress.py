@@ -6,7 +6,8 @@ proxy (HTTP_PROXY and HTTPS_PROXY are set), and has no other way to anything. St
 
 Names are looked up here. What they stand for is checked, and the connection goes to the checked address: a name that
 answers differently the second time gains nothing. One line of JSON for each attempt, and for each end with its bytes.
-Covered: targets that are not allowed, addresses in place of names, names of private addresses, bytes without end.
+Covered: targets that are not allowed, addresses in place of names, names of private addresses, bytes and tries without end
+(what can no more be told is no more answered).
 Not covered: what a command tells a target that is allowed.
 """
 
@@ -39,6 +40,8 @@ os.execvp(sys.argv[2], sys.argv[2:])
 """
 _HEAD_BYTES, _PIECE = 8192, 65536
 _CONNECTIONS = 64
+LOG_BYTES = 16 << 20
+"""Of the lines of one Attempt: they lie in the home, where the command's own limit on its disk does not count them."""
 _SECONDS = 10.0
 _IDLE_SECONDS = 300.0
 _PR_SET_PDEATHSIG = 1
@@ -52,7 +55,7 @@ class Proxy:
         self._allow = frozenset(rules["allow"])
         self._loopback = bool(rules["loopback"])
         self._left = int(rules["bytes"])
-        self._log = log
+        self._log, self._log_left = log, LOG_BYTES
         self._lock = threading.Lock()
         self._places = threading.BoundedSemaphore(_CONNECTIONS)
 
@@ -74,6 +77,9 @@ class Proxy:
             self._places.release()
 
     def _connect(self, end: socket.socket) -> None:
+        with self._lock:
+            if self._log_left <= 0:
+                return
         target, problem = _target(_head(end))
         address = ""
         if not problem:
@@ -159,7 +165,12 @@ class Proxy:
 
     def _tell(self, target: str, decision: str, reason: str, **more: int) -> None:
         line = {"time": round(time.monotonic(), 3), "target": target, "decision": decision, "reason": reason} | more
-        os.write(self._log, json.dumps(line).encode() + b"\n")
+        data = json.dumps(line).encode() + b"\n"
+        with self._lock:
+            before, self._log_left = self._log_left, self._log_left - len(data)
+        os.write(self._log, data)
+        if before > 0 >= self._log_left:
+            self._tell("", "denied", "there were too many tries; no more are answered")
 
 
 def _head(end: socket.socket) -> str:

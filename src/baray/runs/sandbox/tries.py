@@ -45,8 +45,17 @@ def check_targets(targets: Iterable[str]) -> None:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
+    """What can be read of it: a disk that was full may have cut a line."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return []
-    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    return [line for line in map(_line, text.splitlines()) if line is not None]
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and found.keys() >= {"target", "decision", "reason"} else None

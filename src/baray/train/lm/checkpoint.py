@@ -168,7 +168,7 @@ def _read(folder: Path) -> Kept | None:
         facts = json.loads(text)
         if digest_file(folder / "state.safetensors") != facts["digest"]:
             return None
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a digest that is no text any more
         return None
     return Kept(folder=folder, facts=facts)
 
