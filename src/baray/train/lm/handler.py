@@ -112,7 +112,7 @@ def _resume(context: AttemptContext, kept: Kept) -> Training:
         context.log(f"NOT exact from here on: the Checkpoint was made with {'; '.join(changed)}.")
     training = Training(frozen_of(kept.facts))
     training.load(kept)
-    training.exact = bool(kept.facts["exact"]) and not changed
+    training.exact = bool(kept.facts["exact"]) and not changed and now["deterministic"]
     torch.set_rng_state(torch.frombuffer(bytearray.fromhex(kept.facts["rng"]), dtype=torch.uint8))
     context.forget_metrics(after=kept.step)
     return training

@@ -188,7 +188,7 @@ def train_steps(
     saved_at = time.monotonic()
     while training.step < training.plan.steps:
         loss, norm = training.do_step(training.rows(windows))
-        stop = _any(asked, training.plan)
+        stop = _any(asked, training)
         if not first:
             if stop:
                 raise SystemExit(128 + signal.SIGTERM)
@@ -207,11 +207,11 @@ def train_steps(
     keeper.wait()
 
 
-def _any(asked: threading.Event, plan: Plan) -> bool:
+def _any(asked: threading.Event, training: Training) -> bool:
     """Whether any process was asked to stop: all stop after the same step."""
-    if plan.processes == 1:
+    if training.plan.processes == 1:
         return asked.is_set()
-    told = torch.tensor(float(asked.is_set()))
+    told = torch.tensor(float(asked.is_set()), device=training.device)
     dist.all_reduce(told)
     return float(told) > 0
 

@@ -12,6 +12,7 @@ Covered: several processes on one machine, `gloo` on processors, `nccl` on GPUs.
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,8 @@ def train_in_processes(context: AttemptContext, config: Lm, files: dict[str, Pat
     path.write_text(json.dumps(told), encoding="utf-8")
     argv = [sys.executable, "-P", "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     argv += ["--nproc-per-node", str(config.processes), "-m", "baray.train.lm.ranks", str(path)]
+    # A shutdown asks every process; this one waits for those that keep a Checkpoint.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     done = subprocess.run(argv, check=False, stdout=sys.stdout.fileno(), stderr=sys.stderr.fileno())
     if done.returncode:
         raise Fault("process_failed", f"A process of the training ended with code {done.returncode}; see above.")
@@ -52,6 +55,8 @@ def main(path: Path) -> None:
     """One of the processes."""
     told = json.loads(path.read_text(encoding="utf-8"))
     dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    if torch.cuda.is_available():
+        torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
     context = AttemptContext(
         run_id=told["run_id"],
         spec=told["spec"],
