@@ -273,8 +273,11 @@ def test_tries_without_end_do_not_fill_the_disk(tmp_path, monkeypatch):
         heads = []
         for number in range(100):
             with socket.create_connection(listener.getsockname(), 10) as end:
-                end.sendall(f"CONNECT {number}.example:443 HTTP/1.1\r\n\r\n".encode())
-                heads.append(end.recv(1000)[:12])
+                try:
+                    end.sendall(f"CONNECT {number}.example:443 HTTP/1.1\r\n\r\n".encode())
+                    heads.append(end.recv(1000)[:12])
+                except ConnectionError:  # hung up on, with its question unread
+                    heads.append(b"")
     answered = heads.count(b"HTTP/1.1 403")
     assert heads == [b"HTTP/1.1 403"] * answered + [b""] * (100 - answered)
     assert 10 < answered < 50
