@@ -2,7 +2,8 @@
 
 The Model is random: Qwen3 layout, 30 million weights, width 512, 8 blocks, vocabulary 8,192. Prompts of 24 tokens, 128 new
 ones each, greedy. Alone: the engine in a process of its own, called directly. The whole path: a client, the router, a
-Replica, the engine; streamed. Each figure is the best of several rounds, as other work on the machine only slows it.
+Replica, the engine; streamed. Each figure is the best of several rounds, as other work on the machine only slows it. A pass
+on everything open takes a gigabyte for each of five engines, twice.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -30,49 +33,51 @@ VARIANTS = ("torch", "torch-bf16", "llamacpp", "llamacpp-bf16", "llamacpp-q8_0")
 """Engine and precision; fp32 unless said."""
 LOADERS = {"torch": "torch_loop:load_torch", "llamacpp": "llamacpp:load_llamacpp"}
 STREAMS, PROMPT_TOKENS, NEW_TOKENS, CONTEXT = (1, 8), 24, 128, 256
-START_SECONDS = 120.0
+START_SECONDS, ROUNDS = 120.0, 6
 SIZES = {"width": 512, "layers": 8, "heads": 8, "mlp": 1408, "vocab": 8192}
 
 
 def measure(context: Context) -> Iterator[Figure]:
-    """Yield `<engine>.c1`, `<engine>.c8`, `transformers.c1`, `.c8`, and how our loop stands to llama.cpp."""
+    """Yield `<engine>.c1`, `<engine>.c8`, and how our loop stands to llama.cpp and to `transformers`."""
     model = context.folder / "model"
     make_model(model)
-    rounds = 1 if context.quick else 5
-    alone: dict[str, dict[str, float]] = {}
-    for variant in VARIANTS:
-        work = context.folder / variant
-        work.mkdir()
-        alone[variant] = in_a_process(variant, model, work, rounds)
-        with path_to(variant, model, work) as port:
-            for streams in STREAMS:
-                through = max(asyncio.run(ask(port, streams)) for _ in range(rounds))
-                yield Figure(
-                    name=f"{variant}.c{streams}",
-                    value=through,
-                    unit="tokens/s",
-                    peer="the engine alone",
-                    peer_value=alone[variant][str(streams)],
-                )
-    for streams in STREAMS:
-        ours, best = alone["torch"][str(streams)], max(alone[one][str(streams)] for one in VARIANTS if one[0] == "l")
-        for peer, value in (("llama.cpp in fp32", alone["llamacpp"][str(streams)]), ("the best of llama.cpp", best)):
-            word = "vs_llamacpp" if peer == "llama.cpp in fp32" else "vs_best_llamacpp"
-            yield Figure(
-                name=f"torch.alone.c{streams}.{word}", value=ours, unit="tokens/s", peer=peer, peer_value=value
-            )
-    if importlib.util.find_spec("transformers") is None:
+    beside = ["transformers"] if importlib.util.find_spec("transformers") else []
+    if not beside:
         print("engines: transformers is not installed, so nothing stands beside; scripts/setup test brings it")
-        return
-    beside = in_a_process("transformers", model, context.folder, rounds)
-    for streams in STREAMS:
-        yield Figure(
-            name=f"torch.alone.c{streams}.vs_transformers",
-            value=alone["torch"][str(streams)],
-            unit="tokens/s",
-            peer="transformers generate, one batch, fp32",
-            peer_value=beside[str(streams)],
+    best = best_of_rounds(context, model, beside)
+    for variant, streams in product(VARIANTS, STREAMS):
+        yield figure(
+            f"{variant}.c{streams}", best[variant, "path", streams], "the engine alone", best[variant, "alone", streams]
         )
+    for streams in STREAMS:
+        ours = best["torch", "alone", streams]
+        for peer in ("llamacpp", "llamacpp-bf16", "llamacpp-q8_0", *beside):
+            yield figure(f"torch.alone.c{streams}.vs_{peer}", ours, f"{peer} alone", best[peer, "alone", streams])
+
+
+def best_of_rounds(context: Context, model: Path, beside: list[str]) -> Counter[tuple[str, str, int]]:
+    """The best tokens a second of each engine, way and number of streams."""
+    best: Counter[tuple[str, str, int]] = Counter()
+    with ExitStack() as stack:
+        ports, lonely = {}, {}
+        for variant in VARIANTS:
+            ports[variant] = stack.enter_context(path_to(variant, model, context.folder / variant))
+        for variant in (*VARIANTS, *beside):
+            lonely[variant] = stack.enter_context(alone_in_a_process(variant, model, context.folder / "work" / variant))
+        # Round by round, so that all see the same machine; each keeps its best.
+        for _ in range(1 if context.quick else ROUNDS):
+            for variant, streams in product(lonely, STREAMS):
+                figures = {"alone": lonely[variant](streams)}
+                if variant in ports:
+                    figures["path"] = asyncio.run(ask(ports[variant], streams))
+                for way, value in figures.items():
+                    best[variant, way, streams] = max(best[variant, way, streams], value)
+    return best
+
+
+def figure(name: str, value: float, peer: str, peer_value: float) -> Figure:
+    """A figure in tokens a second."""
+    return Figure(name=name, value=value, unit="tokens/s", peer=peer, peer_value=peer_value)
 
 
 def make_model(folder: Path) -> None:
@@ -123,18 +128,36 @@ def prompts(streams: int) -> list[list[int]]:
     return [[10 + (7 * at + 31 * stream) % 200 for at in range(PROMPT_TOKENS)] for stream in range(streams)]
 
 
-def in_a_process(variant: str, model: Path, work: Path, rounds: int) -> dict[str, float]:
-    """Tokens a second of an engine alone, by number of streams."""
-    command = [sys.executable, __file__, variant, str(model), str(work), str(rounds)]
+@contextmanager
+def alone_in_a_process(variant: str, model: Path, work: Path) -> Iterator[Callable[[int], float]]:
+    """An engine in a process of its own; asked for so many streams it tells its tokens a second."""
+    work.mkdir(parents=True)
     environ = os.environ | {"OMP_WAIT_POLICY": "passive", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, env=environ, stdout=subprocess.PIPE, check=True)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    command = [sys.executable, __file__, variant, str(model), str(work)]
+    child = subprocess.Popen(command, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert child.stdin is not None
+    assert child.stdout is not None
+
+    def tell(streams: int) -> float:
+        print(streams, file=child.stdin, flush=True)
+        return float(child.stdout.readline())
+
+    tell(1)  # loaded and warm
+    with child:
+        yield tell
+        child.stdin.close()
 
 
-def alone(variant: str, model: Path, work: Path, rounds: int) -> dict[str, float]:
-    """In a process of its own: load, warm up, measure."""
-    if variant == "transformers":
-        return transformers_alone(model, rounds)
+def answer_alone(variant: str, model: Path, work: Path) -> None:
+    """In a process of its own: load, then measure as often as a line asks for it."""
+    generate = transformers_alone(model) if variant == "transformers" else engine_alone(variant, model, work)
+    for line in sys.stdin:
+        print(generate(int(line)), flush=True)
+    os._exit(0)  # without the destructors of libraries
+
+
+def engine_alone(variant: str, model: Path, work: Path) -> Callable[[int], float]:
+    """One of ours, called directly."""
     port = importlib.import_module("baray.serve.engines.port")
     name, _, precision = variant.partition("-")
     module, _, function = LOADERS[name].partition(":")
@@ -153,13 +176,10 @@ def alone(variant: str, model: Path, work: Path, rounds: int) -> dict[str, float
             end.wait()
         return streams * NEW_TOKENS / (time.perf_counter() - started)
 
-    generate(1)
-    found = {str(streams): max(generate(streams) for _ in range(rounds)) for streams in STREAMS}
-    engine.close()
-    return found
+    return generate
 
 
-def transformers_alone(model: Path, rounds: int) -> dict[str, float]:
+def transformers_alone(model: Path) -> Callable[[int], float]:
     """`generate` on one batch, as its users call it."""
     torch, transformers = importlib.import_module("torch"), importlib.import_module("transformers")
     torch.set_num_threads(cores())
@@ -167,19 +187,13 @@ def transformers_alone(model: Path, rounds: int) -> dict[str, float]:
 
     def generate(streams: int) -> float:
         ids = torch.tensor(prompts(streams))
+        count = {"max_new_tokens": NEW_TOKENS, "min_new_tokens": NEW_TOKENS}
         started = time.perf_counter()
         with torch.inference_mode():
-            loaded.generate(
-                ids,
-                attention_mask=torch.ones_like(ids),
-                max_new_tokens=NEW_TOKENS,
-                min_new_tokens=NEW_TOKENS,
-                do_sample=False,
-            )
+            loaded.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, **count)
         return streams * NEW_TOKENS / (time.perf_counter() - started)
 
-    generate(1)
-    return {str(streams): max(generate(streams) for _ in range(rounds)) for streams in STREAMS}
+    return generate
 
 
 def cores() -> int:
@@ -197,7 +211,12 @@ def path_to(variant: str, model: Path, folder: Path) -> Iterator[int]:
         place.mkdir(parents=True)
     socket = folder / "r.sock"
     files = lay_blobs(model, folder / "blobs")
-    options = {"engine": name, "slots": max(STREAMS), "context": CONTEXT, "precision": precision or "fp32"}
+    options: dict[str, Any] = {
+        "engine": name,
+        "slots": max(STREAMS),
+        "context": CONTEXT,
+        "precision": precision or "fp32",
+    }
     spec = {
         "handler": "baray.serve.engines.replica:serve",
         "name": "bench",
@@ -287,4 +306,4 @@ async def one(session: aiohttp.ClientSession, port: int, prompt: list[int], numb
 
 
 if __name__ == "__main__":
-    print(json.dumps(alone(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))))
+    answer_alone(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

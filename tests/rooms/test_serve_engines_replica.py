@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+import safetensors.torch
 from tokenizers import Tokenizer
 
 from baray.core import digest_file
@@ -291,6 +293,25 @@ def test_who_comes_when_all_places_are_taken_is_sent_away(served):
     assert 10 <= len(told) - len(away) < 40
     texts = {body["choices"][0]["text"] for status, _, body in told if status == 200}
     assert len(texts) == 1  # beside so many others all are the same
+
+
+def test_an_engine_that_breaks_is_told_and_ends_the_run(model, tmp_path):
+    """Weights that are no numbers give no probabilities to draw from."""
+    broken = tmp_path / "broken"
+    shutil.copytree(model[0], broken)
+    weights = safetensors.torch.load_file(broken / "model.safetensors")
+    weights["model.norm.weight"].fill_(float("nan"))
+    safetensors.torch.save_file(weights, broken / "model.safetensors", metadata={"format": "pt"})
+    one = Served(tmp_path, broken)
+    try:
+        asyncio.run(one.until(lambda health: health["ready"], "ready"))
+        status, told = post(one, "/v1/completions", {"prompt": "a", "temperature": 1})
+        assert (status, told["error"]["code"], told["error"]["type"]) == (500, "engine_broken", "server_error")
+        assert one.process.wait(LIMIT_SECONDS) == 1
+        assert json.loads((one.folder / "result.json").read_text())["error"]["code"] == "engine_broken"
+        assert "multinomial" in one.log.read_text()
+    finally:
+        one.end()
 
 
 def test_a_model_that_cannot_be_served_ends_the_run_with_the_reason(model, tmp_path):
