@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sysconfig
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -70,12 +71,14 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
         seed=config.seed,
         eos=tokens.eos,
     )
+    began = time.monotonic()
     seconds = measure(frozen, windows)
     steps = config.steps or steps_in(config.budget_seconds, seconds)
     if config.compile == "auto" and steps * seconds > COMPILE_PAYS_SECONDS and _can_compile():
         frozen = replace(frozen, compiled=True)
         seconds = measure(frozen, windows)
-        steps = config.steps or steps_in(config.budget_seconds, seconds)
+    # Measuring and compiling are part of the budget.
+    steps = config.steps or steps_in(config.budget_seconds - (time.monotonic() - began), seconds)
     frozen = replace(frozen, plan=replace(plan, steps=steps))
     check_time(steps * seconds, float(context.spec.get("resources", {}).get("time_seconds") or 0))
     for line in describe(frozen.plan, seconds=steps * seconds, train_tokens=tokens.num_tokens):

@@ -31,8 +31,8 @@ from baray.train.lm.plan import Plan
 from baray.train.lm.shards import Windows
 
 MOST_NORM = 1.0
-COMPILE_PAYS_SECONDS = 300.0
-"""A training shorter than this ends sooner without torch.compile, whose start costs about a minute."""
+COMPILE_PAYS_SECONDS = 900.0
+"""A training shorter than this ends sooner without torch.compile, whose first start costs one to two minutes."""
 FORMAT = "baray-checkpoint/1"
 _LOOKS = 20  # evaluations while training
 _LINES_SECONDS = 5.0
