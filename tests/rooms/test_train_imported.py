@@ -121,6 +121,15 @@ def test_pickles_and_code_are_refused_whatever_their_name(tmp_path, path, data):
     assert error.fix
 
 
+def test_a_text_without_end_is_not_read(tmp_path):
+    files = written(tmp_path, whole(LICENSE=b""))
+    with files["LICENSE"].open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(Refused) as caught:
+        check_files(files)
+    assert caught.value.code == "unsafe_model"
+
+
 def test_code_that_the_config_names_is_refused(tmp_path):
     config = json.dumps(CONFIG | {"auto_map": {"AutoModel": "modeling.Own"}}).encode()
     assert refused(tmp_path, whole(config__json=config)).code == "unsafe_model"

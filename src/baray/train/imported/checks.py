@@ -37,7 +37,7 @@ _MAGIC = {
     b"\x93NUMPY": "an array that may hold pickles",
 }
 _PICKLE_PROTOCOLS = range(2, 6)
-_MOST_JSON_BYTES = 256 << 20
+_MOST_JSON_BYTES, _MOST_TEXT_BYTES = 256 << 20, 64 << 20
 _CODE = "auto_map"
 _FIX_PICKLE = (
     "Save the weights as safetensors where you trust the file (model.save_pretrained(DIR) of transformers does), and take it "
@@ -138,7 +138,7 @@ def _json(path: str, file: Path) -> object:
 
 
 def _check_text(path: str, file: Path) -> None:
-    if b"\0" in file.read_bytes():
+    if file.stat().st_size > _MOST_TEXT_BYTES or b"\0" in file.read_bytes():
         raise Refused("unsafe_model", f"{path} is not text.", fix="Take it out of the folder.")
 
 
