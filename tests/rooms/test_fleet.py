@@ -87,6 +87,16 @@ def test_a_machine_says_more_than_it_was_assigned_and_is_leased_no_more(house):
     assert house.lease(clearance="").run_id == run.id
 
 
+def test_why_names_no_category_of_a_machine_that_the_run_has_not(house):
+    run = house.submit("made", [house.source("letters", "restricted:land")])
+    assert clear(house, "internal:land,covert")[0] == 200
+    house.tell_worker(clearance="")
+    assert house.lease(clearance="") is None
+    told = why(house, run)
+    assert "w (internal:land)" in told["reason"]
+    assert "covert" not in str(told)
+
+
 def test_a_machines_own_lower_word_counts_and_why_says_that_too(house):
     run = house.submit("made", [house.source("letters", "restricted")])
     clear(house, "secret")

@@ -142,6 +142,19 @@ def test_who_gives_and_takes_it(house):
     assert house.api("GET", "projects/main/egress", by="clerk")[1]["items"] == []
 
 
+def test_who_may_not_read_a_label_neither_lets_it_out_nor_learns_of_its_leaves(house):
+    house.person("dara", "internal", "steward")
+    status, told = allow(house, up_to="internal:land", by="dara")
+    assert (status, told["code"]) == (403, "clearance_too_low")
+    assert allow(house, up_to="internal:land", by="sok")[0] == 201
+    assert allow(house, target="other.example:443", by="dara")[0] == 201
+    shown = {name: house.api("GET", "projects/main/egress", by=name)[1]["items"] for name in ("dara", "sok")}
+    assert {name: [one["target"] for one in items] for name, items in shown.items()} == {
+        "dara": ["other.example:443"],
+        "sok": ["other.example:443", TARGET],
+    }
+
+
 def _operator(tx, house, actor_id):
     access.set_site_role(tx, house.site, actor_id=actor_id, role="operator", by=house.operator)
 

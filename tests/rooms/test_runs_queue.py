@@ -112,6 +112,16 @@ def test_a_replica_is_never_given_back_and_has_no_time_limit(home):
     assert first.spec["resources"]["time_seconds"] == 0
 
 
+def test_a_replica_is_not_tried_again_by_hand(home):
+    """Its Service does not know of it any more: it would hold its memory for ever."""
+    run = home.submit(handler="m:f", name="talk", kind="replica")
+    home.site.store.write(lambda tx: runs.cancel(tx, home.site, run.id, actor_id=home.actor))
+    with pytest.raises(Refused, match="process of a Service") as found:
+        home.site.store.write(lambda tx: runs.retry(tx, home.site, run.id, actor_id=home.actor))
+    assert "baray service show talk" in found.value.fix
+    assert home.get(run.id).state == "cancelled"
+
+
 def test_a_failed_run_and_a_command_are_not_given_back(home):
     first = home.submit(handler="m:f", name="x")
     assert tell(home, lease(home), "refused", error={"code": "c", "message": "m", "fix": "f"})

@@ -130,11 +130,21 @@ def cancel(tx: Tx, site: Site, run_id: str, *, actor_id: str) -> Run:
 
 
 def retry(tx: Tx, site: Site, run_id: str, *, actor_id: str) -> Run:
-    """Queue a failed or cancelled Run again, with its attempts counted from zero. Raises Refused `not_ended`."""
+    """Queue a failed or cancelled Run again, with its attempts counted from zero.
+
+    Raises Refused `not_ended`; `bad_request` for a process of a Service.
+    """
     run = _known(tx, run_id)
     if run.state not in {records.FAILED, records.CANCELLED}:
         raise Refused(
             "not_ended", f"Run {run_id} is {run.state}: only one that failed or was cancelled is tried again."
+        )
+    if run.kind == "replica":
+        # Nobody would look after it: it would hold its memory, and answer nobody, until somebody thought of it.
+        raise Refused(
+            "bad_request",
+            f"Run {run_id} is a process of a Service, which starts a fresh one where it needs one.",
+            fix=f"See how it stands: baray service show {run.name}",
         )
     # Attempts of the earlier round keep their rows; the allowance grows by them.
     allowance = run.max_attempts + sum(state == records.FAILED for state in records.attempt_states(tx, run_id))
@@ -351,8 +361,8 @@ def _waits_for(tx: Tx, run: Run) -> tuple[str, str]:
 
 
 def _no_machine(label: str, workers: dict[str, dict[str, Any]]) -> tuple[str, str]:
-    told = ", ".join(f"{name} ({worker['clearance']})" for name, worker in sorted(workers.items()))
     bare = replace(parse_label(label), releasable_to=None)
+    told = ", ".join(f"{name} ({_as_far_as(worker['clearance'], bare)})" for name, worker in sorted(workers.items()))
     fix = f"Let an operator clear a machine for it: baray node clear {min(workers)} --to {bare}"
     own = sorted(name for name, worker in workers.items() if worker["said"] and not held_by_node(label, worker, "said"))
     if own:
@@ -361,6 +371,12 @@ def _no_machine(label: str, workers: dict[str, dict[str, Any]]) -> tuple[str, st
         f"Its label is '{label}', and no machine is cleared for that: {told}.",
         f"{fix}, or take inputs of a lower label.",
     )
+
+
+def _as_far_as(clearance: str, label: Label) -> Label:
+    """A machine's clearance without the categories that `label` has not: who reads of that label may not know of them."""
+    known = parse_label(clearance)
+    return replace(known, categories=known.categories & label.categories)
 
 
 def machines(tx: Tx) -> dict[str, dict[str, Any]]:

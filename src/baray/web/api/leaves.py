@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 
 from baray import access, runs
-from baray.access import Leave, parse_label
-from baray.core import NotFound, iso_time
+from baray.access import Label, Leave, may_read, parse_label
+from baray.core import NotFound, Refused, iso_time
 from baray.store import Tx
 from baray.web.api.shapes import LeaveBody, TargetBody
 from baray.web.boundary import Caller, allow, house_of, signed_in, site_of
@@ -25,7 +25,8 @@ def get_leaves(request: Request, who: Anyone, name: str) -> dict[str, Any]:
     def read(tx: Tx) -> list[dict[str, Any]]:
         there = _there(tx, who, name)
         allow(tx, site_of(request), there, "read", f"project:{name}")
-        return [leave_json(tx, one) for one in access.leaves(tx, there.project_id)]
+        given = access.leaves(tx, there.project_id)
+        return [leave_json(tx, one) for one in given if may_read(who.actor, one.up_to)]
 
     return {"items": site_of(request).store.read(read), "next": None}
 
@@ -40,6 +41,7 @@ def give_leave(request: Request, who: Anyone, name: str, body: LeaveBody) -> dic
         allow(tx, site, there, "egress.change", f"project:{name}")
         runs.check_targets([body.target])
         up_to, by = parse_label(body.up_to), who.actor.id
+        _check_own_reach(who, up_to)
         made = access.give_leave(tx, site, project_id=there.project_id, target=body.target, up_to=up_to, by=by)
         return leave_json(tx, made)
 
@@ -67,6 +69,17 @@ def leave_json(tx: Tx, leave: Leave) -> dict[str, Any]:
     by = access.actor_by_id(tx, leave.by)
     shown = {"project": access.project_by_id(tx, leave.project_id).name, "target": leave.target}
     return shown | {"up_to": str(leave.up_to), "by": by.name, "created": iso_time(leave.created)}
+
+
+def _check_own_reach(who: Caller, up_to: Label) -> None:
+    """Refuse to let out what the giver may not read: the target may be one where they can."""
+    if not may_read(who.actor, up_to):
+        raise Refused(
+            "clearance_too_low",
+            f"You would let out what is '{up_to}', and are cleared for '{who.actor.clearance}'.",
+            fix="Ask a steward who is cleared for as much.",
+            status=403,
+        )
 
 
 def _there(tx: Tx, who: Caller, name: str) -> Caller:
