@@ -26,7 +26,7 @@ _TINY_LM: Json = {
     "params": "200k",
     "context": _WINDOW_TOKENS,
     "batch_tokens": 1024,
-    "steps": 60,
+    "steps": 50,
     "checkpoint_every": "5",
 }
 _NORMAL_LM: Json = {"params": "2M", "context": 256, "batch_tokens": 4096, "checkpoint_every": "5s"}
