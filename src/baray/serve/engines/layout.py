@@ -13,8 +13,8 @@ from baray.serve.engines.port import EngineOptions
 KINDS = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 BYTES = {"fp32": 4.0, "bf16": 2.0, "q8_0": 1.0625}
 """Of one weight in memory."""
-_SHARE, _BASE_BYTES = 0.9, 500 << 20  # of the memory, after what the libraries take
-_LEAST_CONTEXT = 128
+_BASE_BYTES = 500 << 20  # what an interpreter with torch takes
+_LEAST_CONTEXT, _USUAL_CONTEXT = 128, 2048
 _OTHER = "Serve it with the engine vllm, on a machine with a GPU."
 
 
@@ -55,6 +55,11 @@ class Layout:
         attention = self.width * self.head_width * 2 * (self.heads + self.kv_heads)
         block = attention + 3 * self.width * self.mlp_width
         return self.vocab * self.width * (1 if self.tied else 2) + self.layers * block
+
+    @property
+    def num_held(self) -> int:
+        """Weights as engines hold them: where the head is the embedding it is there twice, once to look up, once to multiply."""
+        return self.num_params + (self.vocab * self.width if self.tied else 0)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -102,14 +107,14 @@ def fit(layout: Layout, options: EngineOptions, *, spare_slots: int = 0) -> tupl
             f"The context is {options.context} tokens, and the Model was made for {layout.context} at most.",
             fix=f"Ask for {layout.context} or fewer.",
         )
-    room = int(options.memory_bytes * _SHARE) - _BASE_BYTES
+    room, slots = options.memory_bytes - _BASE_BYTES, options.slots + spare_slots
+    asked = slots * (options.context or min(_USUAL_CONTEXT, layout.context)) * layout.cache_bytes_per_token
     precision = options.precision
     if precision == "auto":
-        precision = "fp32" if 4 * layout.num_params <= room // 2 else "bf16"
+        precision = "fp32" if BYTES["fp32"] * layout.num_held + asked <= room else "bf16"
     if precision not in BYTES:
         raise Refused("bad_option", f"The precision is '{precision}', not auto, {', '.join(BYTES)}.")
-    cache_room = room - int(BYTES[precision] * layout.num_params)
-    slots = options.slots + spare_slots
+    cache_room = room - int(BYTES[precision] * layout.num_held)
     context = options.context or min(layout.context, cache_room // (slots * layout.cache_bytes_per_token))
     needed = slots * context * layout.cache_bytes_per_token
     if needed > cache_room or context < min(_LEAST_CONTEXT, options.context or layout.context):

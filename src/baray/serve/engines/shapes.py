@@ -15,6 +15,8 @@ from baray.serve.engines.port import Choice, Generation
 from baray.serve.engines.text import Wording
 
 MOST_STOPS, MOST_STOP_CHARACTERS, MOST_LOGPROBS = 16, 200, 20
+_LEAST_TEMPERATURE = 1e-6
+"""What is colder is greedy: engines divide by it in float32, where it may be zero."""
 _COMPLETION_TOKENS = 16  # as OpenAI where a completion does not say
 # Members that ask for something that is not done, and the values that ask for nothing.
 _NEUTRAL: dict[str, tuple[object, ...]] = {
@@ -78,13 +80,15 @@ def read_asked(
         if body.get(name) is not None and body[name] not in neutral:
             raise _bad(f"'{name}' is {json.dumps(body[name])[:50]}, which is not done here.", f"Leave '{name}' out.")
     prompt = wording.encode_chat(_messages(body)) if chat else _prompt(body, wording)
+    _check_known(prompt, wording)
     if not prompt:
         prompt = [min(ends, default=0)]  # from nothing: what stands between two texts
     options = body.get("stream_options") or {}
+    temperature = _number(body, "temperature", 1.0, 0.0, 2.0)
     generation = Generation(
         prompt=tuple(prompt),
         max_tokens=_max_tokens(body, len(prompt), chat=chat, context=context),
-        temperature=_number(body, "temperature", 1.0, 0.0, 2.0),
+        temperature=temperature if temperature >= _LEAST_TEMPERATURE else 0.0,
         top_p=_number(body, "top_p", 1.0, 0.0, 1.0),
         seed=_whole(body, "seed", -(2**63), 2**63 - 1, new_seed()) % 2**63,
         ends=frozenset() if body.get("ignore_eos") is True else ends,
@@ -111,6 +115,7 @@ def read_inputs(body: Mapping[str, Any], wording: Wording, *, context: int) -> l
         raise _bad(f"'input' holds {len(texts)} texts.", "Send at most 256.")
     found = [_ids(text, wording, "input") for text in texts]
     for one in found:
+        _check_known(one, wording)
         if not 1 <= len(one) <= context:
             raise _too_long(len(one), 0, context) if one else _bad("'input' holds an empty text.", "Leave it out.")
     return found
@@ -201,6 +206,12 @@ def _ids(told: object, wording: Wording, name: str) -> list[int]:
             raise _bad(f"'{name}' holds a token id beyond {wording.size - 1}.", "Use the Model's own tokenizer.")
         return list(told)
     raise _bad(f"'{name}' is neither a text nor token ids.", f"Send '{name}' as text.")
+
+
+def _check_known(ids: Sequence[int], wording: Wording) -> None:
+    """Refuse a token without a row in the Model: asking for it would end the engine, for everybody."""
+    if max(ids, default=0) >= wording.size:
+        raise _bad(f"The text holds token {max(ids)}, and the Model knows {wording.size}.", "Leave that token out.")
 
 
 def _is_ids(told: Sequence[object]) -> bool:

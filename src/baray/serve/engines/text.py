@@ -33,7 +33,11 @@ class Wording:
         self._special = {
             name: _token(config.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")
         }
-        self.size: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        # A tokenizer may have tokens that were added without a row in the Model.
+        rows = read_object(folder / "config.json").get("vocab_size") if (folder / "config.json").exists() else None
+        spelled: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
+        self.size = min(spelled, rows) if isinstance(rows, int) else spelled
+        """Token ids are below it."""
         template = _template_of(folder, config)
         self._template = None if template is None else _environment().from_string(template)
 

@@ -59,8 +59,8 @@ class TorchEngine:
     """Keeps the port `Engine`."""
 
     def __init__(self, decoder: Decoder, *, threads: int) -> None:
-        """Decode with `decoder`, whose last two rows are kept for prompts and for embeddings."""
-        self.context, self.slots = decoder.context, decoder.slots - 2
+        """Decode with `decoder`, whose last row is kept for what is read: prompts and texts to embed."""
+        self.context, self.slots = decoder.context, decoder.slots - 1
         self.exact = decoder.dtype == torch.float32
         self._decoder, self._threads = decoder, threads
         self._line, self._changed = _Line(), threading.Condition()
@@ -142,16 +142,16 @@ class TorchEngine:
                 self._reading = None
             for row in [row for row in self._rows if row.ticket in gone]:
                 self._free(row)
-            if self._reading is None and line.waiting and len(self._rows) < self.slots:
+            if self._reading is None and not line.texts and line.waiting and len(self._rows) < self.slots:
                 self._reading = line.waiting.popleft()
             return not line.closed
 
     def _step(self) -> None:
         self._steps += 1
-        if self._line.texts:
-            self._embed()
         if self._reading is not None:
             self._read(self._reading)
+        elif self._line.texts:
+            self._embed()
         if self._rows:
             self._decode()
 
@@ -183,7 +183,7 @@ class TorchEngine:
             tokens, told = self._line.texts.popleft()
         sums = torch.zeros(self._decoder.layout.width, device=self._decoder.device)
         for start in range(0, len(tokens), 2 * CHUNK_TOKENS):
-            sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots + 1).sum(0)
+            sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots).sum(0)
         told.set_result((sums / len(tokens)).tolist())
 
     def _pass(self, tokens: Sequence[int], start: int, slot: int) -> Tensor:
@@ -243,7 +243,7 @@ def tell(logits_V: Tensor, token: int, num_top: int | None) -> Choice:
 def load_torch(folder: Path, _work: Path, options: EngineOptions) -> TorchEngine:
     """Load the Model in `folder`. Raises Refused `unknown_layout`, `bad_safetensors`, `model_too_large`."""
     layout = read_layout(folder)
-    context, precision = fit(layout, options, spare_slots=2)
+    context, precision = fit(layout, options, spare_slots=1)
     gpu = torch.cuda.is_available()
     if gpu and options.precision == "auto":
         precision = "bf16"
@@ -252,7 +252,7 @@ def load_torch(folder: Path, _work: Path, options: EngineOptions) -> TorchEngine
         decoder = Decoder(
             layout,
             Tensors(folder),
-            slots=options.slots + 2,
+            slots=options.slots + 1,
             context=context,
             dtype=_DTYPES[precision],
             device="cuda" if gpu else "cpu",
