@@ -145,6 +145,7 @@ def test_a_damaged_file_is_not_exported(home, tmp_path):
     shutil.rmtree(tmp_path / "out")
 
 
+@pytest.mark.slow  # the page docs/language-models.md goes the same way
 def test_an_imported_model_is_taught_with_the_label_of_both(home, imported, tmp_path):
     _, _, kind = imported
     rows = [{"prompt": f"{number} fee?", "answer": "4000 riel"} for number in range(40)]
