@@ -17,8 +17,9 @@ import pytest
 import safetensors.torch
 from tokenizers import Tokenizer
 
-from baray.core import digest_file
-from baray.serve.engines.text import TextStream
+from baray.core import Refused, digest_file
+from baray.serve.engines.shapes import read_asked, read_inputs
+from baray.serve.engines.text import TextStream, Wording
 from engine_models import PROMPTS, TEMPLATE, greedy, make_model
 from runs_home import LIMIT_SECONDS, alive_with, open_home, wait_until
 
@@ -243,6 +244,33 @@ def test_a_seed_gives_the_same_again_and_none_gives_another(served):
     first, second = (post(served, "/v1/completions", body | {"seed": 5})[1]["choices"][0]["text"] for _ in range(2))
     assert first == second
     assert len({post(served, "/v1/completions", body)[1]["choices"][0]["text"] for _ in range(4)}) > 1
+
+
+@pytest.mark.parametrize("temperature", [1e-7, 1e-46, 1e-320])
+def test_a_temperature_that_is_next_to_nothing_is_greedy_and_ends_nobodys_engine(served, temperature):
+    body = {"prompt": PROMPTS[3], "max_tokens": 8}
+    cold, greedy_one = (
+        post(served, "/v1/completions", body | {"temperature": one})[1]["choices"][0]["text"]
+        for one in (temperature, 0)
+    )
+    assert cold == greedy_one
+
+
+def test_a_token_that_was_added_without_a_row_in_the_model_is_refused(model, tmp_path):
+    shutil.copytree(model[0], tmp_path / "model")
+    config = json.loads((tmp_path / "model" / "config.json").read_text())
+    tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    padding = [f"<|row{number}|>" for number in range(config["vocab_size"] - tokenizer.get_vocab_size())]
+    tokenizer.add_special_tokens([*padding, "<|added|>"])
+    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
+    wording = Wording(tmp_path / "model")
+    assert wording.encode("a <|added|>")[-1] == config["vocab_size"] == wording.size
+    asked = {"chat": False, "context": CONTEXT, "ends": frozenset({0}), "new_seed": lambda: 1}
+    assert read_asked({"prompt": "a"}, wording, **asked).generation.prompt
+    with pytest.raises(Refused, match="holds token"):
+        read_asked({"prompt": "a <|added|>"}, wording, **asked)
+    with pytest.raises(Refused, match="holds token"):
+        read_inputs({"input": "a <|added|>"}, wording, context=CONTEXT)
 
 
 def test_who_hangs_up_frees_the_slot_and_sigterm_lets_who_is_there_finish(model, tmp_path):
