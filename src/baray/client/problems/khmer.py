@@ -403,10 +403,4 @@ PROBLEMS: dict[str, Khmer] = {
     "demo_is_local": Khmer(
         says="ការបង្ហាញធ្វើបានតែលើទីតាំងទិន្នន័យនៃម៉ាស៊ីននេះ។", fix="ដក BARAY_SERVER ចេញ ឬប្រាប់ទីតាំង៖ baray demo --home DIR"
     ),
-    "no_checkpoint": Khmer(says="រកចំណុចរក្សាទុកនៃការបង្វឹកមិនឃើញទេ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
-    "process_failed": Khmer(says="ដំណើរការមួយនៃការបង្វឹកបានបរាជ័យ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
-    "not_killed": Khmer(
-        says="ដំណើរការបង្វឹកជារបស់អ្នកប្រើផ្សេង។", fix="ដំណើរការដោយអ្នកដែលចាប់ផ្តើមម៉ាស៊ីនមេ ឬ baray demo --home DIR"
-    ),
-    "program_failed": Khmer(says="កម្មវិធីខាងក្រៅមួយបានបរាជ័យ។", fix="សូមមើលអ្វីដែលវានិយាយខាងក្រោម"),
 }

@@ -31,4 +31,10 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "not_verified": Khmer(says="ហត្ថលេខារបស់ម៉ូដែលមិនត្រឹមត្រូវ។", fix="សូមផ្ទៀងផ្ទាត់៖ {command}"),
     "engines_missing": Khmer(says="ខ្វះកម្មវិធីសម្រាប់សរសេរ GGUF។", fix="រៀបចំវា៖ {command}"),
     "gguf_failed": Khmer(says="សរសេរ GGUF មិនបាន។", fix="សូមព្យាយាមម្តងទៀត"),
+    "no_checkpoint": Khmer(says="រកចំណុចរក្សាទុកនៃការបង្វឹកមិនឃើញទេ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
+    "process_failed": Khmer(says="ដំណើរការមួយនៃការបង្វឹកបានបរាជ័យ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
+    "not_killed": Khmer(
+        says="ដំណើរការបង្វឹកជារបស់អ្នកប្រើផ្សេង។", fix="ដំណើរការដោយអ្នកដែលចាប់ផ្តើមម៉ាស៊ីនមេ ឬ baray demo --home DIR"
+    ),
+    "program_failed": Khmer(says="កម្មវិធីខាងក្រៅមួយបានបរាជ័យ។", fix="សូមមើលអ្វីដែលវានិយាយខាងក្រោម"),
 }
