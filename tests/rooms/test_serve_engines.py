@@ -392,3 +392,26 @@ def test_what_does_not_fit_is_refused_before_it_is_loaded(model):
         module.fit(layout, EngineOptions(slots=8, context=192, memory_bytes=500 << 20))
     context, precision = module.fit(layout, EngineOptions(slots=8, memory_bytes=2 << 30))
     assert (context, precision) == (256, "fp32")
+
+
+def test_a_flood_of_texts_to_embed_keeps_no_prompt_out(tmp_path):
+    (tmp_path / "model").mkdir()
+    make_model(tmp_path / "model")
+    engine = load("torch", tmp_path / "model", tmp_path / "work")
+    stop = threading.Event()
+
+    def flood():
+        while not stop.is_set():
+            engine.embed([1] * 150)
+
+    floods = [threading.Thread(target=flood) for _ in range(8)]
+    for one in floods:
+        one.start()
+    try:
+        (answer,) = ask(engine, Generation(prompt=(1, 2, 3), max_tokens=4))
+        assert answer.pieces[-1].finish
+    finally:
+        stop.set()
+        for one in floods:
+            one.join(LIMIT_SECONDS)
+        engine.close()

@@ -66,6 +66,7 @@ class TorchEngine:
         self._line, self._changed = _Line(), threading.Condition()
         self._rows: list[_Row] = []
         self._reading: _Row | None = None  # its prompt is being read
+        self._prompt_is_due = True  # texts to embed and prompts take turns: neither keeps the other out
         self._tickets, self._steps = count(1), 0
         self._thread = threading.Thread(target=self._run, name="decode", daemon=True)
         self._thread.start()
@@ -142,8 +143,9 @@ class TorchEngine:
                 self._reading = None
             for row in [row for row in self._rows if row.ticket in gone]:
                 self._free(row)
-            if self._reading is None and not line.texts and line.waiting and len(self._rows) < self.slots:
-                self._reading = line.waiting.popleft()
+            due = self._prompt_is_due or not line.texts
+            if self._reading is None and due and line.waiting and len(self._rows) < self.slots:
+                self._reading, self._prompt_is_due = line.waiting.popleft(), False
             return not line.closed
 
     def _step(self) -> None:
@@ -181,6 +183,7 @@ class TorchEngine:
     def _embed(self) -> None:
         with self._changed:
             tokens, told = self._line.texts.popleft()
+        self._prompt_is_due = True
         sums = torch.zeros(self._decoder.layout.width, device=self._decoder.device)
         for start in range(0, len(tokens), 2 * CHUNK_TOKENS):
             sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots).sum(0)
