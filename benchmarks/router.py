@@ -1,7 +1,7 @@
-"""Router: time of an Answer, a classification and a desk's page at one connection, Answers a second at eight, memory.
+"""Router: what it adds to a model behind it, beside nginx and LiteLLM; and what its own desks and classifiers take.
 
 The desk holds the sample's documents and is asked its test questions; the model is trained on the sample's letters. All
-duties are on: audience and labels, receipts in the spool with fdatasync. No peer yet: nothing else answers these routes.
+duties are on: audience and labels, receipts in the spool with fdatasync. `peers/gateways.py` says how gateways are compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ from typing import Any
 from urllib.parse import quote
 
 from figures import Context, Figure
+from peers import streams
+from peers.gateways import Load, gateways, load, missing
+from peers.streams import Speaker
 from search import SAMPLE, sample_documents
 
 from baray.core import digest_file
@@ -41,6 +44,76 @@ SERVICE |= {"office": None, "examples": [], "title": "Bench", "artefact": "bench
 
 
 def measure(context: Context) -> Iterator[Figure]:
+    """What it adds to a model behind it, then what it takes for desks and classifiers."""
+    yield from measure_gateways(context)
+    yield from measure_engines(context)
+
+
+def measure_gateways(context: Context) -> Iterator[Figure]:
+    """Yield `rps.vs_litellm`, `rps.vs_nginx`, `added_p50_ms.c1`, `p99_ms.c256.vs_nginx`, and the figures of streams."""
+    lacking = missing()
+    if lacking:
+        print(f"router: without {' and '.join(lacking)} gateways are not compared (as root they are installed)")
+        return
+    folder = context.folder / "gateways"
+    folder.mkdir()
+    seconds = 2.0 if context.quick else 5.0
+    speaker = Speaker(folder / "speaker.sock")
+    try:
+        with gateways(folder, folder / "speaker.sock", with_litellm=True) as found:
+            loads = {
+                (name, number): load(found[name], number, seconds, folder)
+                for name in ("mock", "nginx", "router", "litellm")
+                for number in (1, 32, 256)
+            }
+            yield from compare(loads)
+            address = ("127.0.0.1", found["streams"].port)
+            yield from measure_streams(context, speaker, address, found["streams"].key, folder)
+    finally:
+        speaker.close()
+
+
+def compare(loads: dict[tuple[str, int], Load]) -> Iterator[Figure]:
+    """The figures of all loads."""
+    for peer, title in (("litellm", "LiteLLM proxy"), ("nginx", "nginx proxy_pass")):
+        yield Figure(
+            name=f"rps.vs_{peer}",
+            value=loads["router", 32].rps,
+            unit="1/s",
+            peer=title,
+            peer_value=loads[peer, 32].rps,
+        )
+    direct = loads["mock", 1].p50_ms
+    added = {name: loads[name, 1].p50_ms - direct for name in ("router", "nginx", "litellm")}
+    yield Figure(
+        name="added_p50_ms.c1", value=added["router"], unit="ms", peer="LiteLLM proxy", peer_value=added["litellm"]
+    )
+    yield Figure(name="added_p50_ms.c1.nginx", value=added["nginx"], unit="ms")
+    for number in (32, 256):
+        one, other = loads["router", number].p99_ms, loads["nginx", number].p99_ms
+        yield Figure(name=f"p99_ms.c{number}.vs_nginx", value=one, unit="ms", peer="nginx proxy_pass", peer_value=other)
+    for peer, title in (("litellm", "LiteLLM proxy"), ("nginx", "nginx proxy_pass")):
+        spent = loads["router", 32].cpu_ms
+        yield Figure(name=f"cpu_ms.vs_{peer}", value=spent, unit="ms", peer=title, peer_value=loads[peer, 32].cpu_ms)
+    for (name, number), one in loads.items():
+        yield Figure(name=f"rps.{name}.c{number}", value=one.rps, unit="1/s")
+
+
+def measure_streams(
+    context: Context, speaker: Speaker, address: tuple[str, int], key: str, folder: Path
+) -> Iterator[Figure]:
+    """Yield `stream.chunks_per_s`, `stream.added_first_byte_ms`, `stream.cancel_ms`."""
+    direct = str(folder / "speaker.sock")
+    number = 50 if context.quick else 300
+    tokens = 500 if context.quick else 3000
+    rates = [streams.events_per_second(where, key, streams=8, tokens=tokens) for where in (address, direct)]
+    yield Figure(name="stream.chunks_per_s", value=rates[0], unit="1/s", peer="the model alone", peer_value=rates[1])
+    first = [streams.first_byte_ms(where, key, number) for where in (address, direct)]
+    yield Figure(name="stream.added_first_byte_ms", value=first[0] - first[1], unit="ms")
+    yield Figure(name="stream.cancel_ms", value=streams.cancel_ms(speaker, address, key, number // 5), unit="ms")
+
+
+def measure_engines(context: Context) -> Iterator[Figure]:
     """Yield `answers.p50_ms`, `classify.p50_ms`, `page.p50_ms`, `answers_per_s`, `rss_mb`, `train_s`, `train_score`."""
     write_index(context.folder / "index", sample_documents(context.folder))
     yield from train_model(context.folder)

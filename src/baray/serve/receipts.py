@@ -8,7 +8,7 @@ erases it, and the root then tells nothing.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from baray.core import canonical_json, digest_bytes
@@ -59,7 +59,7 @@ class Receipt:
 
     def canonical(self) -> bytes:
         """The bytes whose digest is kept."""
-        return canonical_json(asdict(self) | {"citations": list(self.citations), "v": VERSION})
+        return canonical_json(_members(self) | {"citations": list(self.citations), "v": VERSION})
 
     def digest(self) -> str:
         """Digest of the canonical bytes."""
@@ -96,9 +96,9 @@ def encode_line(line: Line) -> bytes:
     """The line with its newline."""
     value: dict[str, Any] = {"key": line.key_id}
     if line.receipt is not None:
-        value["receipt"] = asdict(line.receipt)
+        value["receipt"] = _members(line.receipt)
     if line.denial is not None:
-        value["denial"] = asdict(line.denial)
+        value["denial"] = _members(line.denial)
     return canonical_json(value) + b"\n"
 
 
@@ -110,6 +110,11 @@ def decode_line(data: bytes) -> Line:
             return Line(key_id=value["key"], receipt=_receipt(value["receipt"]))
         return Line(key_id=value["key"], denial=Denial(**_checked(value.get("denial"), Denial)))
     raise ValueError("not a line of the spool")
+
+
+def _members(noun: Receipt | Denial) -> dict[str, Any]:
+    """Its members as they are: `asdict` copies all that is in them, and takes a tenth of a request's time."""
+    return {name: getattr(noun, name) for name in noun.__slots__}
 
 
 def _receipt(value: object) -> Receipt:

@@ -78,6 +78,7 @@ class Completions:
         self._wanted = home / "run" / "wanted"
         self._pool = Pool()
         self._asleep = 0
+        self._kept: Snapshot | None = None
 
     async def close(self) -> None:
         """Close the connections to Replicas."""
@@ -98,7 +99,7 @@ class Completions:
         try:
             async with Presence(request):
                 replicas = await self._ready(asked, request, name, as_name(body))
-                await self._pool.keep(_sockets(self._follower.current))
+                await self._forget_the_gone()
                 asked.sent = True
                 response = await stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
                 if not streams or response.status != 200:
@@ -139,6 +140,12 @@ class Completions:
             tally=Tally(salt=answer_id, shows_usage=isinstance(options, dict) and options.get("include_usage") is True),
         )
         return asked, _for_replica(body, streams=streams) if streams or "as" in body else data
+
+    async def _forget_the_gone(self) -> None:
+        """Close the connections to Replicas that the snapshot names no more; once for each snapshot."""
+        if self._kept is not self._follower.current:
+            self._kept = self._follower.current
+            await self._pool.keep(_sockets(self._kept))
 
     async def _ready(self, asked: _Asked, request: Request, name: str, whom: str | None) -> Replicas:
         """Replicas that are ready, woken if there is none. Raises Fault `asleep`, `busy` (503)."""

@@ -35,6 +35,7 @@ class Spool:
         self._bytes = 0
         self._opened = 0.0
         self._dirty = False
+        self._unnamed = False
         self._stop = threading.Event()
         self.problem = ""
         """Why receipts cannot be kept just now; empty when they can."""
@@ -65,9 +66,9 @@ class Spool:
         """Sync and hand over what is there."""
         self._stop.set()
         self._thread.join()
-        self._sync()
         with self._lock:
-            self._rotate()
+            full = self._take()
+        self._hand_over(full)
 
     def _open(self) -> int:
         """Open a file under a name that control ignores, lock it, then give it its name: no moment without a lock."""
@@ -76,8 +77,8 @@ class Spool:
         handle = os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC, 0o600)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._part = self._directory / f"{stem}.jsonl.part"
-        fresh.rename(self._part)
-        _sync_directory(self._directory)
+        fresh.rename(self._part)  # the name is made durable with the first lines, by the syncing thread
+        self._unnamed = True
         self._handle, self._bytes, self._opened = handle, 0, self._clock.monotonic()
         return handle
 
@@ -97,29 +98,43 @@ class Spool:
             self._sync()
             with self._lock:
                 old = self._clock.monotonic() - self._opened >= ROTATE_SECONDS
-                if self._handle is not None and (old or self._bytes >= ROTATE_BYTES):
-                    self._rotate()
+                full = self._take() if old or self._bytes >= ROTATE_BYTES else None
+            # Outside the lock: whoever answers meanwhile writes into the next file and does not wait for the disk.
+            self._hand_over(full)
 
     def _sync(self) -> None:
         # Only this thread closes the file, so the handle stays good outside the lock; writers never wait for the disk.
         with self._lock:
             handle, dirty, self._dirty = self._handle, self._dirty, False
+            unnamed, self._unnamed = self._unnamed, False
         if handle is not None and dirty:
             try:
                 os.fdatasync(handle)
+                if unnamed:
+                    _sync_directory(self._directory)
             except OSError as error:
                 self.problem = f"receipts cannot be made durable: {error.strerror}"
 
-    def _rotate(self) -> None:
-        """Hand the file over. The caller holds the lock."""
+    def _take(self) -> tuple[int, Path] | None:
+        """Let go of the open file; the next line opens another. The caller holds the lock."""
         if self._handle is None:
+            return None
+        full, self._handle, self._dirty = (self._handle, self._part), None, False
+        return full
+
+    def _hand_over(self, full: tuple[int, Path] | None) -> None:
+        """Make a file durable and give it to control; its lock goes with its handle."""
+        if full is None:
             return
-        if self._dirty:
-            os.fdatasync(self._handle)
-            self._dirty = False
-        self._part.rename(self._part.with_suffix(""))
-        os.close(self._handle)
-        self._handle = None
+        handle, part = full
+        try:
+            os.fdatasync(handle)
+            part.rename(part.with_suffix(""))
+        except OSError as error:
+            # It stays as it is: without its lock control takes it as a dead router's.
+            self.problem = f"receipts cannot be made durable: {error.strerror}"
+        finally:
+            os.close(handle)
 
 
 def _sync_directory(path: Path) -> None:
