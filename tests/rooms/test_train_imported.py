@@ -255,3 +255,10 @@ def test_the_run_checks_again_and_writes_papers_that_are_its_own(tmp_path):
             AttemptContext(**{name: getattr(context, name) for name in context.__slots__} | {"inputs": {"a": hostile}})
         )
     assert caught.value.code == "unsafe_model"
+
+
+@pytest.mark.parametrize("name", ["more.SAFETENSORS", "sub/more.safetensors", "sub/More.SafeTensors"])
+def test_no_safetensors_file_is_taken_unread(tmp_path, name):
+    error = refused(tmp_path, {**whole(), name: b"\xff" * 64})
+    assert error.code == "bad_safetensors"
+    assert name in error.message

@@ -45,7 +45,7 @@ def read_headers(files: Mapping[str, Path]) -> dict[str, Tensor]:
     """
     found: dict[str, Tensor] = {}
     for name in sorted(files):
-        if name.endswith(".safetensors"):
+        if name.lower().endswith(".safetensors"):  # as what is taken is told by its name in whatever letters
             for tensor, told in _read(name, files[name]).items():
                 if "/" in name:  # an adapter's, say: no part of the Model
                     break
