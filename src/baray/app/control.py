@@ -13,6 +13,7 @@ import socket
 import struct
 import sys
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from baray.store import Tx
 
 _LOG = logging.getLogger("baray.control")
 UPKEEP_SECONDS = 0.5
+REPLICAS_SECONDS = 0.5
 SIGNIN_FILE = "signin.toml"
 MAX_WAITERS = 4
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
@@ -74,6 +76,8 @@ class Control:
         self._ingest_lock = threading.Lock()  # one reader of the spool at a time
         self._last_use = self.site.clock.monotonic()
         self.stopping = threading.Event()
+        self._look = threading.Event()  # set when Services changed: their Replicas are looked at now
+        self._reconciler = serve.Reconciler(self.site, layout.home)
         _first_start(self.site, layout)
         self.site.store.write(self._admit)
         self.push()
@@ -115,7 +119,7 @@ class Control:
             router_url=self._router_url,
             control_key=self._key,
             uploads=web.Uploads(),
-            push=self.push,
+            push=self._changed,
             ingest=self.ingest,
             waiters=threading.BoundedSemaphore(MAX_WAITERS),
             bell=self.bell,
@@ -137,17 +141,43 @@ class Control:
     def upkeep(self) -> None:
         """Every half second: expired leases, receipts, idleness. One thread; an error is logged and the next round comes."""
         while not self.stopping.wait(UPKEEP_SECONDS):
-            try:
-                if runs.sweep(self.site):
-                    self.bell.ring()
-                self.ingest()
-                self._leave_if_idle()
-            except Exception:  # noqa: BLE001 - a loop that must outlive its errors: recorded, and tried again
-                _LOG.exception("upkeep failed; trying again")
+            self._try("upkeep", self._tidy)
+
+    def keep_replicas(self) -> None:
+        """Every half second, and when Services change: Replicas as their Services ask. One thread, as `upkeep`."""
+        while not self.stopping.is_set():
+            self._look.wait(REPLICAS_SECONDS)
+            self._look.clear()
+            self._try("looking after replicas", self._reconcile)
+
+    def _tidy(self) -> None:
+        if runs.sweep(self.site):
+            self.bell.ring()
+        self.ingest()
+        self._leave_if_idle()
+
+    def _reconcile(self) -> None:
+        if self._reconciler.step():
+            self.push()
+            self.bell.ring()
+
+    def _try(self, what: str, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:  # noqa: BLE001 - a loop that must outlive its errors: recorded, and tried again
+            if not self.stopping.is_set():
+                _LOG.exception("%s failed; trying again", what)
+
+    def _changed(self) -> None:
+        """Services or who may ask them changed."""
+        self.push()
+        self._look.set()
 
     def close(self) -> None:
         """Take the last receipts and close the database."""
         self.stopping.set()
+        self._look.set()
+        self._reconciler.close()
         self.bell.close()
         self.ingest()
         self.site.store.close()
@@ -209,8 +239,9 @@ async def _serve(control: Control, listener: socket.socket) -> None:
         )
     )
     pipe = _listen_unix(control.layout.worker_socket)
-    upkeep = threading.Thread(target=control.upkeep, name="upkeep", daemon=True)
-    upkeep.start()
+    loops = {"upkeep": control.upkeep, "replicas": control.keep_replicas}
+    for name, loop in loops.items():
+        threading.Thread(target=loop, name=name, daemon=True).start()
     port = listener.getsockname()[1]
     write_json(control.layout.sockets / "control.json", {"port": port, "host": control.options.host})
     side = asyncio.create_task(workers.serve(sockets=[pipe]))

@@ -1,7 +1,7 @@
 """Ids: a prefix, `_`, and 26 characters of Crockford base 32 that sort by time (the layout of ULID).
 
 Prefixes: `w` Revision, `p` project, `u` actor, `s` source, `d` dataset, `i` index, `m` model, `v` version, `r` Run, `t` Attempt,
-`l` Lease, `e` Service, `n` Node, `a` Answer, `k` key or token, `g` session.
+`l` Lease, `e` Service, `n` Node, `a` Answer, `k` key or token, `g` session, `rp` Replica.
 """
 
 from __future__ import annotations

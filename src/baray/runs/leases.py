@@ -31,7 +31,7 @@ from baray.catalog import (
 from baray.core import BarayError, Fault
 from baray.runs import records
 from baray.runs.protocol import LEASE_SECONDS, AttemptResult, LeaseAnswer, LeaseGrant, Renewal, RenewAnswer, WorkerOffer
-from baray.runs.queue import end_run, fits, held_by_node, no_way_out, tell_egress
+from baray.runs.queue import end_run, fits, held_by_node, no_way_out, own_cores, tell_egress
 from baray.runs.records import Run
 from baray.store import Tx
 
@@ -151,16 +151,16 @@ def _lease(tx: Tx, site: Site, offer: WorkerOffer) -> LeaseAnswer | _Granted:
             _give_up(tx, site, row, "It was granted to a worker that did not get the answer.")
     held = [row for row in held if row.id in offer.held]
     cancel = tuple(row.id for row in held if row.cancel_asked is not None and row.id not in offer.known)
-    taken = [json.loads(row.spec)["resources"] for row in held]
+    taken = [json.loads(row.spec) for row in held]
     whole = asdict(offer)
     # What the worker says of its machine can lower what control assigned, and no more.
     whole["clearance"] = str(fleet.in_force(fleet.node_named(tx, offer.worker), offer.clearance) or "")
     if offer.tier == "B" and records.count_projects(tx) > 1:
         whole["tier"] = "none"  # a second project came after commands had been taken in
     room = dict(whole)
-    room["cpus"] -= sum(one["cpus"] for one in taken)
-    room["memory_bytes"] -= sum(one["memory_bytes"] for one in taken)
-    chosen = _choose(tx, whole, room, now) if room["cpus"] > 0 else None
+    room["cpus"] -= sum(own_cores(spec) for spec in taken)
+    room["memory_bytes"] -= sum(spec["resources"]["memory_bytes"] for spec in taken)
+    chosen = _choose(tx, whole, room, now)
     if chosen is None:
         return LeaseAnswer(cancel=cancel)
     row = records.start(tx, chosen, now)
@@ -212,7 +212,8 @@ def _choose(tx: Tx, whole: dict[str, Any], room: dict[str, Any], now: float) -> 
                 barred += 1
             elif fits(spec, room, row.label):
                 return str(row.id)
-            elif fits(spec, whole, row.label) and now - row.created > PATIENCE_SECONDS:
+            # What another Replica holds is not given back soon: nobody waits for that.
+            elif own_cores(spec) and fits(spec, whole, row.label) and now - row.created > PATIENCE_SECONDS:
                 return None
         if not barred or len(rows) < ahead or ahead >= _MOST_AHEAD:
             return None

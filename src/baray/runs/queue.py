@@ -416,9 +416,14 @@ def fits(spec: dict[str, Any], worker: dict[str, Any], label: str) -> bool:
         return False
     wanted = spec["resources"]
     enough = (
-        wanted["cpus"] <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
+        own_cores(spec) <= worker["cpus"] and wanted["memory_bytes"] <= worker["memory_bytes"] and not wanted["gpus"]
     )
     return bool(enough and (spec["command"] is None or _holds(spec, worker["tier"])))
+
+
+def own_cores(spec: dict[str, Any]) -> int:
+    """Cores that a Run has to itself. A Replica has none: between requests it idles, and two Revisions have to fit at once."""
+    return 0 if spec.get("kind") == "replica" else int(spec["resources"]["cpus"])
 
 
 def _holds(spec: dict[str, Any], tier: str) -> bool:

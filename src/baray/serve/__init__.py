@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from baray.serve.desk import evaluate
     from baray.serve.records import holdings
+    from baray.serve.replicas.hosting import roll_back, scale, standing
+    from baray.serve.replicas.reconcile import Reconciler
     from baray.serve.services import (
         Service,
         ServiceRequest,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Ingested",
+    "Reconciler",
     "Service",
     "ServiceRequest",
     "count_answers",
@@ -55,7 +58,10 @@ __all__ = [
     "list_services",
     "receipt_of",
     "receipts_root",
+    "roll_back",
+    "scale",
     "snapshot",
+    "standing",
     "stop_service",
     "usage",
 ]
@@ -73,6 +79,8 @@ _MODULES = {
     ),
     "baray.serve.desk": ("evaluate",),
     "baray.serve.records": ("holdings",),
+    "baray.serve.replicas.hosting": ("roll_back", "scale", "standing"),
+    "baray.serve.replicas.reconcile": ("Reconciler",),
     "baray.serve.services": (
         "Service",
         "ServiceRequest",

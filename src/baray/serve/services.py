@@ -30,10 +30,14 @@ from baray.access import (
 from baray.catalog import VersionRow, add_edges, by_id, version_files
 from baray.core import NotFound, Refused, canonical_json, check_name, digest_json
 from baray.serve import records
+from baray.serve.replicas.records import hand_over, ready
+from baray.serve.replicas.size import EngineSpec, engine_for
 from baray.store import Tx
 
 SNAPSHOT_VERSION = 1
 MAX_EXAMPLES = 5
+MAX_REPLICAS = 64
+IDLE_SECONDS = 300.0
 _ARTEFACTS = {"desk": "index", "model": "model"}
 _FILES = {"model": ("model.json", "model.safetensors")}
 
@@ -60,6 +64,12 @@ class ServiceRequest:
     """Whom a desk refers to when no document names an office."""
     examples: tuple[str, ...] = ()
     """Questions that a desk's page proposes, at most five."""
+    engine: str = "auto"
+    """What runs a language model: `auto`, `torch`, `llamacpp`, `vllm`."""
+    replicas: tuple[int, int] | None = None
+    """Replicas at least and at most; None keeps the numbers there are, at first 1 and 1."""
+    idle_seconds: float | None = None
+    """Without requests for so long there are only the least Replicas; None keeps it, at first five minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +101,19 @@ class Service:
     label: str
     """Of a desk what its Index holds at most, of a model all that went into it."""
     spec: Mapping[str, Any] = field(default_factory=dict)
-    """The Revision: `{"artefact": {"version","ref","digest"}, "office", "examples"}`."""
+    """The Revision: `{"artefact": {"version","ref","digest"}, "office", "examples"}`, of Replicas also `engine`."""
+    least_replicas: int | None = None
+    """Replicas at least; None where the router itself answers."""
+    most_replicas: int | None = None
+    """Replicas at most."""
+    wanted_replicas: int | None = None
+    """Replicas that the load asks for now."""
+    idle_seconds: float | None = None
+    """Without requests for so long there are only the least."""
+    next_revision: str | None = None
+    """The Revision that takes over once its Replicas are healthy."""
+    trouble: Mapping[str, Any] | None = None
+    """The last Revision that did not become healthy: `{"revision", "reason", "since"}`."""
 
     @property
     def ref(self) -> str:
@@ -112,7 +134,7 @@ def deploy_model(tx: Tx, site: Site, request: ServiceRequest) -> Service:
 def stop_service(tx: Tx, site: Site, service: Service, *, actor_id: str) -> Service:
     """Stop answering at a name; its Revisions and Answers stay. Repeating changes nothing."""
     if service.state != "stopped":
-        records.set_service(tx, service.id, {"state": "stopped"})
+        records.set_service(tx, service.id, {"state": "stopped", "next_revision": None, "proposed": None})
         site.ledger.append(
             tx, "service.stopped", actor=actor_id, subject=service.id, project=service.project_id, label=service.label
         )
@@ -188,16 +210,53 @@ def _put(tx: Tx, site: Site, request: ServiceRequest, *, kind: str) -> Service:
         raise Refused("wrong_kind", message, fix="Choose another name.", status=409)
     audience = _audience(tx, request, known)
     _check_label(request, audience)
-    if known is not None and _unchanged(known, request, audience):
+    if known is not None and _unchanged(tx, site, known, request, audience):
         return _service(known)
-    service_id = _write_service(tx, site, request, known=known, audience=audience)
-    _write_revision(tx, site, request, service_id, kind_of_entry="service.revised" if known else "service.created")
+    hosting = _hosting(tx, site, request, known)
+    service_id = _write_service(tx, site, request, known=known, values=hosting | {"audience": _text(audience)})
+    _write_revision(tx, site, request, service_id, known=known)
     return get_service(tx, request.project_id, request.name)
 
 
-def _write_service(tx: Tx, site: Site, request: ServiceRequest, *, known: Row[Any] | None, audience: list[str]) -> str:
+def _hosting(tx: Tx, site: Site, request: ServiceRequest, known: Row[Any] | None) -> dict[str, Any]:
+    """The columns of a Service that speak of its Replicas."""
+    if engine_of(tx, site, request) is None:
+        if request.replicas is not None:
+            message = f"{request.artefact.ref} is light: the router answers for it itself, without Replicas."
+            raise Refused("bad_replicas", message, fix="Leave --replicas out.")
+        return {"by": request.actor_id, "least_replicas": None, "most_replicas": None, "wanted_replicas": None}
+    before = (
+        (known.least_replicas, known.most_replicas)
+        if known is not None and known.least_replicas is not None
+        else (1, 1)
+    )
+    least, most = check_replicas(request.replicas or before)
+    running = (known.wanted_replicas or 0) if known is not None and known.state != "stopped" else 0
+    idle = request.idle_seconds or (known.idle_seconds if known is not None else None) or IDLE_SECONDS
+    # Somebody who deploys wants to see it answer: also what may sleep starts with one.
+    values = {"least_replicas": least, "most_replicas": most, "wanted_replicas": min(most, max(1, least, running))}
+    return values | {"idle_seconds": idle, "by": request.actor_id}
+
+
+def check_replicas(numbers: tuple[int, int]) -> tuple[int, int]:
+    """Replicas at least and at most. Raises Refused `bad_replicas`."""
+    least, most = numbers
+    if not 0 <= least <= most or not 1 <= most <= MAX_REPLICAS:
+        message = f"{least}:{most} is no number of Replicas."
+        raise Refused("bad_replicas", message, fix=f"Write MIN:MAX, for example 1:2; MAX from 1 to {MAX_REPLICAS}.")
+    return least, most
+
+
+def engine_of(tx: Tx, site: Site, request: ServiceRequest) -> EngineSpec | None:
+    """The engine of what is asked for; None where the router itself answers."""
+    return engine_for(tx, site, request.artefact, request.engine) if request.kind == "model" else None
+
+
+def _write_service(
+    tx: Tx, site: Site, request: ServiceRequest, *, known: Row[Any] | None, values: dict[str, Any]
+) -> str:
     """The Service's row without its Revision; its id."""
-    values = {"state": "ready", "audience": canonical_json(audience).decode()}
+    values = values | {"state": "ready", "trouble": None}
     if known is not None:
         records.set_service(tx, known.id, values | {"title": request.title or known.title})
         return str(known.id)
@@ -213,36 +272,61 @@ def _write_service(tx: Tx, site: Site, request: ServiceRequest, *, known: Row[An
     return service_id
 
 
-def _write_revision(tx: Tx, site: Site, request: ServiceRequest, service_id: str, *, kind_of_entry: str) -> None:
-    revision_id = site.ids.new("w")
-    spec = _spec(request)
-    row = {"id": revision_id, "service_id": service_id, "spec": canonical_json(spec).decode()}
-    number = records.add_revision(tx, row | {"label": request.artefact.label, "created": site.clock.now()})
-    records.set_service(tx, service_id, {"current_revision": revision_id})
+def _write_revision(tx: Tx, site: Site, request: ServiceRequest, service_id: str, *, known: Row[Any] | None) -> None:
+    """The next Revision: it answers at once, or where Replicas have to start for it while another answers, it waits."""
+    revision_id, now = site.ids.new("w"), site.clock.now()
+    spec = _spec(tx, site, request)
+    row = {"id": revision_id, "service_id": service_id, "spec": _text(spec)}
+    number = records.add_revision(tx, row | {"label": request.artefact.label, "created": now})
     add_edges(tx, revision_id, [request.artefact.id], "answers-from")
+    facts = {"revision": revision_id, "number": number, "digest": digest_json(spec), "artefact": request.artefact.id}
+    kind = "service.revised" if known is not None else "service.created"
+    if known is not None and "engine" in spec and known.state != "stopped":
+        if runs_the_same(json.loads(known.spec), spec):
+            hand_over(tx, service_id, known.current_revision, revision_id)
+        else:
+            kind = "service.proposed"
+    if kind == "service.proposed":
+        records.set_service(tx, service_id, {"next_revision": revision_id, "proposed": now})
+    else:
+        values = {"current_revision": revision_id, "next_revision": None, "proposed": None}
+        records.set_service(tx, service_id, values)
     site.ledger.append(
         tx,
-        kind_of_entry,
+        kind,
         actor=request.actor_id,
         subject=service_id,
         project=request.project_id,
         label=request.artefact.label,
-        facts={"revision": revision_id, "number": number, "digest": digest_json(spec), "artefact": request.artefact.id},
+        facts=facts,
     )
 
 
-def _spec(request: ServiceRequest) -> dict[str, Any]:
-    artefact = request.artefact
+def runs_the_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two Revisions differ in nothing that a Replica knows of."""
+    return all(one.get(name) == other.get(name) for name in ("artefact", "engine"))
+
+
+def _spec(tx: Tx, site: Site, request: ServiceRequest) -> dict[str, Any]:
+    artefact, engine = request.artefact, engine_of(tx, site, request)
     return {
         "artefact": {"version": artefact.id, "ref": artefact.ref, "digest": artefact.digest},
         "office": request.office,
         "examples": list(request.examples[:MAX_EXAMPLES]),
-    }
+    } | ({"engine": engine.json()} if engine else {})
 
 
-def _unchanged(known: Row[Any], request: ServiceRequest, audience: list[str]) -> bool:
+def _text(value: object) -> str:
+    return canonical_json(value).decode()
+
+
+def _unchanged(tx: Tx, site: Site, known: Row[Any], request: ServiceRequest, audience: list[str]) -> bool:
+    """Whether what is asked for is there, and nothing else is on its way."""
     same_words = request.title in {"", known.title} and json.loads(known.audience) == audience
-    return known.state == "ready" and same_words and json.loads(known.spec) == _spec(request)
+    numbers = (known.least_replicas, known.most_replicas)
+    same_hosting = request.replicas in {None, numbers} and request.idle_seconds in {None, known.idle_seconds}
+    steady = known.state == "ready" and known.next_revision is None
+    return steady and same_words and same_hosting and json.loads(known.spec) == _spec(tx, site, request)
 
 
 def _audience(tx: Tx, request: ServiceRequest, known: Row[Any] | None) -> list[str]:
@@ -290,6 +374,12 @@ def _service(row: Row[Any]) -> Service:
         revision=row.number,
         label=row.label,
         spec=json.loads(row.spec),
+        least_replicas=row.least_replicas,
+        most_replicas=row.most_replicas,
+        wanted_replicas=row.wanted_replicas,
+        idle_seconds=row.idle_seconds,
+        next_revision=row.next_revision,
+        trouble=json.loads(row.trouble) if row.trouble else None,
     )
 
 
@@ -299,8 +389,15 @@ def _snapshot_row(tx: Tx, site: Site, service: Service) -> dict[str, Any]:
     if version is None:
         raise NotFound("version", artefact["ref"])
     wanted = _FILES.get(service.kind)
-    files = {file.path: file for file in version_files(tx, site, version) if wanted is None or file.path in wanted}
-    return {
+    engine = service.spec.get("engine")
+    found = () if engine else version_files(tx, site, version)
+    files = {file.path: file for file in found if wanted is None or file.path in wanted}
+    outside = {}
+    if engine:
+        upstreams = [{"replica": run, "socket": socket} for run, socket in ready(tx, service.revision_id)]
+        limits = {"context": engine["context"]}
+        outside["engine"] = {"kind": "replica", "name": engine["name"], "upstreams": upstreams, "limits": limits}
+    return outside | {
         "id": service.id,
         "name": service.name,
         "title": service.title,

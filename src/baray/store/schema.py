@@ -21,7 +21,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0007"
+REVISION = "0008"
 
 metadata = MetaData(
     naming_convention={
@@ -354,6 +354,12 @@ service = Table(
     _text("audience"),
     _time("created"),
     _id("current_revision", null=True),
+    *(_number(name, null=True) for name in ("least_replicas", "most_replicas", "wanted_replicas")),
+    Column("idle_seconds", Float, nullable=True),
+    _id("next_revision", null=True),
+    _time("proposed", null=True),
+    _text("trouble", null=True),
+    _id("by", null=True),
     UniqueConstraint("project_id", "name"),
 )
 revision = Table(
@@ -366,6 +372,21 @@ revision = Table(
     _text("label"),
     _time("created"),
     UniqueConstraint("service_id", "number"),
+)
+replica = Table(
+    "replica",
+    metadata,
+    _id("id", key=True),
+    _id("service_id", to="service.id"),
+    _id("revision_id"),
+    _id("run_id", null=True),
+    _text("socket"),
+    _text("state"),
+    _time("since"),
+    _time("made"),
+    *(_number(name, default="0") for name in ("failed", "served")),
+    _text("reason", null=True),
+    Index(None, "service_id", "state"),
 )
 answer = Table(
     "answer",

@@ -147,6 +147,14 @@ def _raised(told: Told, index: int, body: Body) -> None:
         told.raised[facts["raise"]] = {"version_id": (subject, index), "label": (facts.get("to"), index)}
 
 
+def _proposed(told: Told, index: int, body: Body) -> None:
+    """A Revision that does not answer yet."""
+    facts = body["facts"]
+    said = {"service_id": body["subject"], "number": facts["number"], "label": body.get("label", "")}
+    said |= {"digest": facts["digest"], "artefact": facts.get("artefact")}
+    told.revisions[facts["revision"]] = {name: (value, index) for name, value in said.items()}
+
+
 def _service(told: Told, index: int, body: Body) -> None:
     row = told.services.setdefault(body["subject"], {})
     row["state"] = ("stopped" if body["kind"] == "service.stopped" else "ready", index)
@@ -155,9 +163,7 @@ def _service(told: Told, index: int, body: Body) -> None:
     if "revision" not in facts:
         return
     row |= {"project_id": (body.get("project", ""), index), "current_revision": (facts["revision"], index)}
-    said = {"service_id": body["subject"], "number": facts["number"], "label": body.get("label", "")}
-    said |= {"digest": facts["digest"], "artefact": facts.get("artefact")}
-    told.revisions[facts["revision"]] = {name: (value, index) for name, value in said.items()}
+    _proposed(told, index, body)
 
 
 def _batch(told: Told, index: int, body: Body) -> None:
@@ -211,6 +217,7 @@ _HANDLERS: dict[bytes, _Handler] = {
     **dict.fromkeys([state.encode() for state in _STATES], _run),
     **dict.fromkeys([b"version.published", b"source.added", b"version.deleted"], _version),
     **dict.fromkeys([b"service.created", b"service.revised", b"service.stopped", b"service.started"], _service),
+    b"service.proposed": _proposed,
     b"label.raised": _raised,
     b"node.changed": _node,
     **dict.fromkeys([b"leave.given", b"leave.revoked"], _leave),
