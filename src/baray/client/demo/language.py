@@ -15,6 +15,9 @@ from baray.client.sdk.client import run_id
 from baray.client.sdk.transport import Json
 from baray.core import Refused
 
+_CORES = (
+    1  # told, so that a second demo finds the same Runs: how many are free is another number while a Replica answers
+)
 _KILL_AFTER = 0.4  # of the steps: there is a Checkpoint by then, and work left to lose
 _LOOK_SECONDS = 0.02
 _WINDOW_TOKENS = 64
@@ -90,7 +93,9 @@ def _sizes(stage: Stage, dataset: str, size: str) -> _Sizes:
 def _cut(stage: Stage, dataset: str, name: str, sizes: _Sizes) -> Json:
     """Dataset -> tokenizer -> tokens, told by how well the tokenizer suits each language."""
     cli, story = stage.cli, stage.story
-    run = cli.client.train("tokenizer", name=f"{name}-tokenizer", inputs={"dataset": dataset}, options=sizes.tokenizer)
+    run = cli.client.train(
+        "tokenizer", name=f"{name}-tokenizer", inputs={"dataset": dataset}, options=sizes.tokenizer, cpus=_CORES
+    )
     run = watch(cli, run, label=cli.screen.tr("Learning a tokenizer"))
     story.line("  " + told(cli, run))
     tokenizer = run["outputs"][0]
@@ -101,7 +106,7 @@ def _cut(stage: Stage, dataset: str, name: str, sizes: _Sizes) -> Json:
         rates=", ".join(f"{language} {rate:.2f}" for language, rate in rates),
     )
     options = sizes.tokens | {"tokenizer": tokenizer["ref"]}
-    run = cli.client.build_dataset("tokens", name=f"{name}-tokens", dataset=dataset, options=options)
+    run = cli.client.build_dataset("tokens", name=f"{name}-tokens", dataset=dataset, options=options, cpus=_CORES)
     run = watch(cli, run, label=cli.screen.tr("Cutting into tokens"))
     story.line("  " + told(cli, run))
     return cli.client.thing(run["outputs"][0]["ref"], kind="dataset")
@@ -120,7 +125,7 @@ def _lm_options(tokens: Json, sizes: _Sizes) -> Json:
 def _train_and_kill(stage: Stage, tokens: str, name: str, options: Json) -> Json:
     """Train, and kill the training process with SIGKILL on the way; the Run goes on from its Checkpoint."""
     cli, story = stage.cli, stage.story
-    run = cli.client.train("lm", name=name, inputs={"dataset": tokens}, options=options)
+    run = cli.client.train("lm", name=name, inputs={"dataset": tokens}, options=options, cpus=_CORES)
     label = cli.screen.tr("Training")
     killed = _kill_midway(stage, run, label)
     if killed is not None:
@@ -165,7 +170,7 @@ def _undisturbed(stage: Stage, tokens: str, name: str, options: Json, model: Jso
     """The same training from the start, with as many steps, that nobody kills."""
     cli, story = stage.cli, stage.story
     same = {key: value for key, value in options.items() if key != "budget"} | {"steps": model["summary"]["steps"]}
-    run = cli.client.train("lm", name=f"{name}-undisturbed", inputs={"dataset": tokens}, options=same)
+    run = cli.client.train("lm", name=f"{name}-undisturbed", inputs={"dataset": tokens}, options=same, cpus=_CORES)
     run = watch(cli, run, label=cli.screen.tr("The same again, undisturbed"))
     story.line("  " + told(cli, run))
     return run
@@ -188,7 +193,7 @@ def _compare(stage: Stage, run: Json, undisturbed: Json, model: Json) -> bool:
 def _measure(stage: Stage, model: str, tokens: str) -> Json:
     """Bits for each byte of the held-out Documents, beside what costs nothing to train."""
     cli, story = stage.cli, stage.story
-    run = cli.client.evaluate(model, data={"dataset": tokens})
+    run = cli.client.evaluate(model, data={"dataset": tokens}, cpus=_CORES)
     run = watch(cli, run, label=cli.screen.tr("Measuring"))
     found = cli.client.thing(run["outputs"][0]["ref"], kind="evaluation")["summary"]
     bits = {name: found["baselines"][name] for name in ("model", "unigram", "trigram", "lzma")}
