@@ -39,7 +39,7 @@ def test_every_environment_variable_is_a_setting():
 
 def test_every_ledger_kind_is_listed():
     kinds = importlib.import_module("baray.ledger.kinds").KINDS
-    assert set(re.findall(r"^\| `([a-z.]+)` \| \S", text_of("ledger"), re.MULTILINE)) == set(kinds)
+    assert set(re.findall(r"^\| `([a-z._]+)` \| \S", text_of("ledger"), re.MULTILINE)) == set(kinds)
 
 
 def test_every_error_code_has_a_heading_and_errors_say_what_to_do():
