@@ -1,0 +1,83 @@
+"""What is decided about Replicas: a pure function."""
+
+from __future__ import annotations
+
+from baray.serve.replicas.decide import Replica, Seen, Wish, decide, wait_seconds
+from baray.serve.replicas.load import Limits, Load, look, number
+
+NOW = 1000.0
+
+
+def replica(name, revision="one", state="ready", run="running", **values):
+    usual = {
+        "run_id": f"r_{name}",
+        "socket": name,
+        "since": NOW - 10,
+        "made": NOW - 20,
+        "failed": False,
+        "served": True,
+    }
+    usual |= {"reason": "", "run_started": NOW - 19, "trouble": ""}
+    return Replica(**{"id": name, "revision_id": revision, "state": state, "run": run} | usual | values)
+
+
+def wish(**values):
+    usual = {"service_id": "e", "stopped": False, "current": "one", "following": "", "proposed": 0.0, "wanted": 1}
+    return Wish(**usual | values)
+
+
+def told(changes):
+    return [(change.what, change.replica or change.revision) for change in changes]
+
+
+def test_what_is_missing_starts_and_what_is_too_many_is_drained_the_newest_first():
+    assert told(decide(wish(wanted=2), [replica("a")], {}, NOW)) == [("start", "one")]
+    both = [replica("a"), replica("b", made=NOW - 5)]
+    assert told(decide(wish(), both, {}, NOW)) == [("drain", "b")]
+    assert told(decide(wish(), [replica("a")], {}, NOW)) == []
+
+
+def test_a_revision_takes_over_only_when_all_it_needs_are_healthy():
+    old = [replica("a"), replica("b")]
+    new = [replica("c", "two"), replica("d", "two", "starting", served=False)]
+    asked = wish(following="two", wanted=2)
+    assert told(decide(asked, old + new, {}, NOW)) == []
+    changes = told(decide(asked, old + new, {"d": Seen(answers=True, passed=True)}, NOW))
+    assert changes == [("ready", "d"), ("switch", "two"), ("drain", "a"), ("drain", "b")]
+
+
+def test_a_revision_that_fails_three_times_is_given_up_and_earlier_failures_do_not_count():
+    ended = [replica(str(n), "two", "ended", "failed", failed=True, served=False, made=NOW - n) for n in (1, 2, 3)]
+    asked = wish(following="two", proposed=NOW - 9)
+    (change,) = decide(asked, [replica("a"), *ended], {}, NOW)
+    assert (change.what, change.revision) == ("reject", "two")
+    assert told(decide(wish(following="two", proposed=NOW), [replica("a"), *ended], {}, NOW)) == [("start", "two")]
+
+
+def test_who_drains_is_cancelled_when_idle_and_after_thirty_seconds_at_the_latest():
+    def drains(since, **seen):
+        one = replica("a", state="draining", since=since)
+        return told(decide(wish(wanted=0), [one], {"a": Seen(looked=NOW, **seen)}, NOW))
+
+    assert drains(NOW - 5, active=1) == []
+    assert drains(NOW - 0.5) == []
+    assert drains(NOW - 5) == [("cancel", "a")]
+    assert drains(NOW - 31, active=1) == [("cancel", "a")]
+
+
+def test_failed_starts_wait_longer_each_time():
+    assert [wait_seconds(n) for n in (0, 1, 2, 3, 7, 20)] == [0.0, 1.0, 2.0, 4.0, 60.0, 60.0]
+    dead = replica("a", state="ended", run="failed", failed=True, served=False, since=NOW - 0.5)
+    assert told(decide(wish(), [dead], {}, NOW)) == []
+    assert told(decide(wish(), [dead], {}, NOW + 1)) == [("start", "one")]
+
+
+def test_the_number_follows_the_load():
+    limits = Limits(least=0, most=2, idle_seconds=60.0)
+    load = look(Load(used=NOW), now=NOW, active=1, waiting=3, asked=0.0, woken=False)
+    assert number(load, limits, now=NOW + 1, wanted=1, ready=1, woken=False) == 1
+    assert number(load, limits, now=NOW + 3, wanted=1, ready=1, woken=False) == 2
+    assert number(load, limits, now=NOW + 3, wanted=2, ready=2, woken=False) == 2
+    idle = Load(used=NOW - 61)
+    assert number(idle, limits, now=NOW, wanted=2, ready=2, woken=False) == 0
+    assert number(idle, limits, now=NOW, wanted=0, ready=0, woken=True) == 1
