@@ -89,6 +89,8 @@ EXAMPLES = {
     "POST /api/v1/services": Asked(
         body={"name": "{fresh}", "kind": "desk", "index": "{index}", "audience": ["project"]}
     ),
+    "POST /api/v1/services/{name}/rollback": Asked(body={"revision": 1}),
+    "POST /api/v1/services/{name}/scale": Asked(body={"replicas": "1:1"}, mends=("bad_replicas",)),
     "POST /api/v1/services/{name}/ask": Asked(body={"question": "When is the office open?"}),
     "POST /api/v1/sources": Asked(body={"name": "{fresh}", "files": []}, mends=("no_files",)),
     "POST /api/v1/tokens": Asked(body={"name": "another", "expires": "1h"}),

@@ -13,6 +13,7 @@ from baray.web.api import (
     account,
     admin,
     evaluations,
+    hosting,
     itself,
     labels,
     leaves,
@@ -60,6 +61,7 @@ def make_app(house: House) -> FastAPI:
         runs.router,
         evaluations.router,
         services.router,
+        hosting.router,
         sources.router,
     ):
         app.include_router(routes, prefix="/api/v1")

@@ -15,4 +15,6 @@ REPLICA_PROBLEMS: dict[str, Khmer] = {
     "bad_engine": Khmer(says="មិនអាចប្រើម៉ាស៊ីនដំណើរការនេះបានទេ។", fix="លុប --engine ចេញ ឬសរសេរ auto, torch, llamacpp ឬ vllm"),
     "bad_replicas": Khmer(says="ចំនួនច្បាប់ដំណើរការ មិនត្រឹមត្រូវ។", fix="សរសេរ MIN:MAX ឧទាហរណ៍ 1:2"),
     "stopped": Khmer(says="សេវានេះត្រូវបានបញ្ឈប់។", fix="ដាក់ឲ្យដំណើរការម្តងទៀត៖ baray service deploy"),
+    "cut": Khmer(says="ចម្លើយបានដាច់ពាក់កណ្តាលទី។", fix="សួរម្តងទៀត ឬមើល៖ baray service logs NAME"),
+    "no_log": Khmer(says="សេវានេះគ្មានដំណើរការផ្ទាល់ខ្លួនទេ។", fix="មើលសេវា៖ baray service list"),
 }

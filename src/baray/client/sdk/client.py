@@ -273,7 +273,8 @@ class Client:
     def put_service(self, name: str, *, kind: str, of: str, audience: Sequence[str], page: Json | None = None) -> Json:
         """Create a Service or give it a new Revision; `of` is the Index of a desk or the Model it serves.
 
-        `page`: its `title`; for a desk also `office` (whom it refers to) and `examples` (questions its page proposes).
+        `page`: its `title`; for a desk also `office` (whom it refers to) and `examples` (questions its page proposes);
+        for a language model `engine`, `replicas` ("MIN:MAX") and `idle_seconds`.
         """
         body: Json = {
             "name": name,

@@ -76,6 +76,9 @@ def put_service(request: Request, who: Who, body: ServiceBody, response: Respons
             audience=tuple(body.audience),
             office=body.office or None,
             examples=tuple(body.examples),
+            engine=body.engine,
+            replicas=replica_numbers(body.replicas),
+            idle_seconds=body.idle_seconds,
         )
         service = put(tx, site, asked)
         return service, known.get(service.name) == service.revision_id
@@ -249,7 +252,7 @@ def service_json(request: Request, service: serve.Service, who: Caller) -> dict[
         "name": service.name,
         "title": service.title,
         "kind": service.kind,
-        "state": service.state,
+        **_standing_json(request, service, who),
         "label": service.label if known else "",
         "audience": list(service.audience),
         "revision": service.revision,
@@ -258,6 +261,23 @@ def service_json(request: Request, service: serve.Service, who: Caller) -> dict[
         "created": iso_time(service.created),
         "url": page if service.kind == "desk" and home.router_url() else None,
     }
+
+
+def replica_numbers(text: str) -> tuple[int, int] | None:
+    """(least, most) of `MIN:MAX`; None of an empty text."""
+    least, _, most = text.partition(":")
+    return (int(least), int(most)) if text else None
+
+
+def _standing_json(request: Request, service: serve.Service, who: Caller) -> dict[str, Any]:
+    """How a Service stands. A reason may quote a Run's error: it is for those who may read the Model."""
+    found = site_of(request).store.read(lambda tx: serve.standing(tx, service))
+    shown: dict[str, Any] = {"state": found["state"]}
+    if service.least_replicas is not None:
+        shown |= {"replicas": f"{service.least_replicas}:{service.most_replicas}", "wanted": service.wanted_replicas}
+        if may_read(who.actor, service.label):
+            shown |= {"reason": found["reason"], "processes": found["replicas"], "next": found["next"]}
+    return shown
 
 
 def _ask_router(request: Request, who: Caller, path: str, body: dict[str, Any]) -> dict[str, Any]:

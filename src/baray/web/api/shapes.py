@@ -111,6 +111,10 @@ class RunBody(Body):
     expect_label: str = ""
 
 
+REPLICAS = "^([0-9]{1,2}:[0-9]{1,2})?$"
+"""MIN:MAX; empty keeps what there is."""
+
+
 class ServiceBody(Body):
     """A Service to make or to revise."""
 
@@ -122,6 +126,21 @@ class ServiceBody(Body):
     title: str = ""
     office: str = Field(default="", max_length=500)
     examples: list[str] = Field(default_factory=list, max_length=5)
+    engine: str = "auto"
+    replicas: str = Field(default="", pattern=REPLICAS)
+    idle_seconds: float | None = Field(default=None, gt=0, le=86_400 * 365)
+
+
+class ScaleBody(Body):
+    """How many Replicas a Service may have."""
+
+    replicas: str = Field(pattern="^[0-9]{1,2}:[0-9]{1,2}$")
+
+
+class RollbackBody(Body):
+    """The Revision to go back to."""
+
+    revision: int = Field(ge=1, lt=1 << 31)
 
 
 class AskBody(Body):
