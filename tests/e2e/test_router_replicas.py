@@ -258,3 +258,21 @@ def test_what_was_closed_while_a_service_woke_stays_closed_to_who_waited(house, 
         waiting.join(15)
         assert (answers[0][0], json.loads(answers[0][2])["error"]["code"]) == (404, "not_found")
         assert one.health()["asked"] == 0
+
+
+def test_who_finds_the_only_replica_dead_waits_for_a_fresh_one(house, speak):
+    dead = speak("dead")
+    route_to(house, dead)
+    with running_router(house.path) as router:
+        assert ask(router, max_tokens=2)[0] == 200
+        dead.kill()
+        answers = []
+        waiting = threading.Thread(target=lambda: answers.append(ask(router, max_tokens=2)))
+        waiting.start()
+        service = house.site.store.read(lambda tx: tx.hot("SELECT id FROM service").first()).id
+        wait_until((house.path / "run" / "wanted" / service).exists, "the wish for another")
+        route_to(house, speak("fresh"))
+        waiting.join(15)
+        assert answers[0][0] == 200
+        wait_until(lambda: len(receipts(house)) == 2, "the receipts")
+    assert [row["outcome"] for row in receipts(house)] == ["completed"] * 2

@@ -34,7 +34,7 @@ from baray.serve.router.messages import (
 from baray.serve.router.presence import Presence, until_gone
 from baray.serve.router.snapshot import Route, Snapshot
 from baray.serve.router.tally import Tally
-from baray.serve.router.upstreams import Pool, Replicas
+from baray.serve.router.upstreams import NobodyThereError, Pool, Replicas
 
 WAKE_SECONDS = 30.0
 WAKE_POLL_SECONDS = 0.05
@@ -68,6 +68,22 @@ class _Asked:
     """Whether the answer has begun to stream: then the stream closes what was opened."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Sending:
+    """What a request needs to be sent, and to be decided again after a wait."""
+
+    request: Request
+    """As it came."""
+    name: str
+    """The Service's name as it was asked."""
+    whom: str | None
+    """As whom it is to be answered."""
+    path: str
+    """Of the Replica's route."""
+    data: bytes
+    """The body for the Replica."""
+
+
 class Completions:
     """Handles the routes whose answers come from Replicas."""
 
@@ -98,10 +114,8 @@ class Completions:
         stack = AsyncExitStack()
         try:
             async with Presence(request):
-                replicas = await self._ready(asked, request, name, as_name(body))
-                await self._forget_the_gone()
-                asked.sent = True
-                response = await stack.enter_async_context(self._pool.ask(replicas, path, data, request_id=asked.id))
+                sending = _Sending(request=request, name=name, whom=as_name(body), path=path, data=data)
+                response = await self._send(asked, sending, stack)
                 if not streams or response.status != 200:
                     return await self._whole(asked, response)
             asked.streams = True
@@ -115,6 +129,24 @@ class Completions:
                 # Also where this is cancelled, or something fails that nobody foresaw: each request has one receipt.
                 self._keep_once(asked, "failed")
                 await stack.aclose()
+
+    async def _send(self, asked: _Asked, sending: _Sending, stack: AsyncExitStack) -> aiohttp.ClientResponse:
+        """The head of a Replica's response. Where those of the routes are all dead it waits for fresh ones, once."""
+        replicas = asked.route.engine
+        if not isinstance(replicas, Replicas) or not replicas.ready:
+            replicas = await self._wake(asked, sending, besides=frozenset())
+        await self._forget_the_gone()
+        asked.sent = True
+        try:
+            asking = self._pool.ask(replicas, sending.path, sending.data, request_id=asked.id)
+            return await stack.enter_async_context(asking)
+        except NobodyThereError:
+            asked.sent = False
+            replicas = await self._wake(asked, sending, besides=frozenset(one.id for one in replicas.ready))
+        asked.sent = True
+        return await stack.enter_async_context(
+            self._pool.ask(replicas, sending.path, sending.data, request_id=asked.id)
+        )
 
     def _begin(self, route: Route, asker: Asker, body: dict[str, Any], *, streams: bool) -> tuple[_Asked, bytes]:
         """The request as it is followed, and its body for the Replica. Raises Refused `bad_json`."""
@@ -147,25 +179,22 @@ class Completions:
             self._kept = self._follower.current
             await self._pool.keep(_sockets(self._kept))
 
-    async def _ready(self, asked: _Asked, request: Request, name: str, whom: str | None) -> Replicas:
-        """Replicas that are ready, woken if there is none. Raises Fault `asleep`, `busy` (503)."""
-        replicas = asked.route.engine
-        if isinstance(replicas, Replicas) and replicas.ready:
-            return replicas
+    async def _wake(self, asked: _Asked, sending: _Sending, *, besides: frozenset[str]) -> Replicas:
+        """Replicas that come up, other than `besides`. Raises Fault `asleep`, `busy` (503)."""
         if self._asleep >= MAX_ASLEEP:
             raise Fault("busy", "Too many wait for Services to start.", fix="Ask again in half a minute.", status=503)
         self._asleep += 1
         try:
             self._wanted.mkdir(parents=True, exist_ok=True)
             (self._wanted / asked.route.service_id).touch()
-            return await self._woken(asked, request, name, whom)
+            return await self._woken(asked, sending, besides)
         except Refused:
             self._keep_once(asked, "failed")
             raise
         finally:
             self._asleep -= 1
 
-    async def _woken(self, asked: _Asked, request: Request, name: str, whom: str | None) -> Replicas:
+    async def _woken(self, asked: _Asked, sending: _Sending, besides: frozenset[str]) -> Replicas:
         """Replicas of the Service once it woke. What was decided before the wait is decided again for what woke."""
         end, seen = self._house.clock.monotonic() + WAKE_SECONDS, None
         while self._house.clock.monotonic() < end:
@@ -174,12 +203,12 @@ class Completions:
             if snapshot is None or snapshot is seen:
                 continue
             seen = snapshot
-            asker = identify(snapshot, request.headers, self._house.clock.now())
-            asker = ask_as(snapshot, asker, whom, asked.route.project_id)
-            route = find_route(snapshot, name, "model")
+            asker = identify(snapshot, sending.request.headers, self._house.clock.now())
+            asker = ask_as(snapshot, asker, sending.whom, asked.route.project_id)
+            route = find_route(snapshot, sending.name, "model")
             if route is None or not may_ask(asker, route).allowed:
-                raise NotFound("model", name, fix="See what you may ask: GET /v1/models")
-            if isinstance(route.engine, Replicas) and route.engine.ready:
+                raise NotFound("model", sending.name, fix="See what you may ask: GET /v1/models")
+            if isinstance(route.engine, Replicas) and {one.id for one in route.engine.ready} - besides:
                 asked.route, asked.asker = route, asker
                 return route.engine
         raise Fault("asleep", f"{asked.route.name} is starting.", fix="Ask again in half a minute.", status=503)

@@ -44,6 +44,19 @@ class Replicas:
     """Those that were found healthy; empty while the Service is scaled to zero or starts."""
 
 
+class NobodyThereError(Fault):
+    """No Replica could be reached: nothing was sent, so that it may wait for others."""
+
+    def __init__(self, num: int) -> None:
+        """Say how many were tried."""
+        super().__init__(
+            "replica_lost",
+            f"None of {num} replicas took the request.",
+            fix="Ask again in a second; see baray service logs NAME.",
+            status=502,
+        )
+
+
 class Pool:
     """Connections to Replicas. Used from one event loop."""
 
@@ -58,23 +71,28 @@ class Pool:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The head of the first Replica's response that takes the request; its body is read by the caller.
 
-        Raises Fault `replica_lost` (502) when every Replica was tried, `replica_slow` (504).
+        Raises Fault `replica_lost` (502) when every Replica was tried, as NobodyThereError if none of them was reached;
+        `replica_slow` (504).
         """
         tried: set[str] = set()
+        reached = False
         while True:
             left = [one for one in replicas.ready if one.id not in tried]
-            if not left:
+            if not left and reached:
                 raise Fault(
-                    "replica_lost",
-                    f"None of {len(replicas.ready)} replicas took the request.",
-                    fix="Ask again in a second; see baray service logs NAME.",
-                    status=502,
+                    "replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502
                 )
+            if not left:
+                raise NobodyThereError(len(replicas.ready))
             replica = min(left, key=lambda one: self._busy[one.socket])
             tried.add(replica.id)
             self._busy[replica.socket] += 1
             try:
-                response = await self._send(replica, path, body, request_id)
+                try:
+                    response = await self._send(replica, path, body, request_id)
+                except aiohttp.ClientConnectorError:
+                    continue  # nobody listens there any more
+                reached = True
                 if response is None or (response.status == _TRY_ANOTHER and len(left) > 1):
                     if response is not None:
                         response.close()
@@ -102,7 +120,7 @@ class Pool:
         self._sessions.clear()
 
     async def _send(self, replica: Replica, path: str, body: bytes, request_id: str) -> aiohttp.ClientResponse | None:
-        """The response's head; None if the Replica is gone. Raises Fault `replica_slow`."""
+        """The response's head; None if the Replica ended meanwhile. Raises Fault `replica_slow`, and ClientConnectorError."""
         headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
         try:
             async with asyncio.timeout(FIRST_BYTE_SECONDS):
@@ -113,6 +131,8 @@ class Pool:
             raise Fault(
                 "replica_slow", f"No answer within {FIRST_BYTE_SECONDS:.0f} seconds.", fix="Ask for less.", status=504
             ) from error
+        except aiohttp.ClientConnectorError:
+            raise
         except aiohttp.ClientError:  # it is gone, or what it says is not HTTP
             return None
 
