@@ -19,6 +19,7 @@ from baray.client import Timing, read_settings, run_command
 from baray.client.catalogue import COMMANDS, GROUPS, PEOPLES_WORDS
 from baray.client.cli import Leaf
 from baray.client.commands.dataset import settings_of
+from baray.client.commands.desk import service_lines
 from baray.client.commands.lineage import dot_lines, svg_lines, text_lines
 from baray.client.commands.testing import Result, figures, read_questions
 from baray.client.demo.sample import TINY_DOCUMENTS, material
@@ -185,6 +186,30 @@ def test_tables_line_up_under_khmer():
     assert width("ខ្មែរ") == 4  # as terminals count: the coeng sign takes no cell
     lines = table(("ឈ្មោះ", "n"), [("a", 1), ("ស្រុក", 22)])
     assert len({width(line.rpartition(line.split()[-1])[0]) for line in lines}) == 1
+
+
+def test_a_service_with_replicas_shows_them_its_revisions_and_what_is_at_the_gate():
+    spec = {"artefact": {"ref": "model:reader@v1"}}
+    shown = {
+        "name": "chat", "state": "ready", "reason": "", "replicas": "1:2", "wanted": 1, "revision": 1,
+        "revision_id": "v_1",
+        "next": {"revision_id": "v_2", "number": 2, "ready": 0, "needed": 1, "failed": 2, "reason": "No memory."},
+        "processes": [
+            {"id": "p_1", "state": "ready", "revision_id": "v_1", "run": "r_1", "reason": ""},
+            {"id": "p_2", "state": "failed", "revision_id": "v_2", "run": "r_2", "reason": "No memory."},
+        ],
+        "revisions": [
+            {"id": "v_2", "number": 2, "created": "2026-01-02", "spec": spec},
+            {"id": "v_1", "number": 1, "created": "2026-01-01", "spec": spec},
+        ],
+    }  # fmt: skip
+    rows = [line.split() for line in service_lines(shown)]
+    assert ["at", "the", "gate", *"revision 2, 0 of 1 ready, 2 failed: No memory.".split()] in rows
+    assert ["p_1", "ready", "1", "run:r_1"] in rows
+    assert ["p_2", "failed", "2", "run:r_2", "No", "memory."] in rows
+    assert ["2", "starting", "model:reader@v1", "2026-01-02"] in rows
+    assert ["1", "ready", "model:reader@v1", "2026-01-01"] in rows
+    assert not [line for line in rows if line[:1] == ["reason"]]
 
 
 def test_documents_cannot_steer_the_terminal():

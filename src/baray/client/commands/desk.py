@@ -153,9 +153,47 @@ def _short(value: float | None) -> str:
 
 
 def service_lines(service: Json) -> list[str]:
-    """A Service for people."""
-    keys = ("name", "title", "kind", "state", "label", "audience", "revision", "url", "created")
-    return fields((key, service.get(key)) for key in keys)
+    """A Service for people: how it stands, then its Replicas and Revisions."""
+    keys = ("name", "title", "kind", "state", "reason", "label", "audience", "replicas", "wanted", "revision")
+    pairs: list[tuple[str, object]] = [(key, service.get(key)) for key in keys]
+    pairs += [("at the gate", _at_the_gate(service.get("next"))), ("url", service.get("url"))]
+    lines = fields([*pairs, ("created", service.get("created"))])
+    numbers = {row["id"]: row["number"] for row in service.get("revisions", [])}
+    processes = service.get("processes", [])
+    if processes:
+        heads = ("replica", "state", "revision", "run", "reason")
+        rows = [_replica_row(one, numbers.get(one["revision_id"], "")) for one in processes]
+        lines += ["", *table(heads, rows)]
+    if len(numbers) > 1:
+        lines += ["", *table(("revision", "state", "answers from", "made"), revision_rows(service))]
+    return lines
+
+
+def revision_rows(service: Json) -> list[tuple[object, ...]]:
+    """The Revisions of a Service, newest first: number, state, what it answers from, when it was made."""
+    return [
+        (row["number"], _standing_of(service, row["id"]), row["spec"]["artefact"]["ref"], row["created"])
+        for row in service["revisions"]
+    ]
+
+
+def _standing_of(service: Json, revision_id: str) -> str:
+    if revision_id == service["revision_id"]:
+        return str(service["state"])
+    return "starting" if (service.get("next") or {}).get("revision_id") == revision_id else ""
+
+
+def _at_the_gate(following: Json | None) -> str | None:
+    """The Revision that waits to take over, in one line; None where none does."""
+    if not following:
+        return None
+    failed = f", {following['failed']} failed" if following["failed"] else ""
+    why = f": {following['reason']}" if following["reason"] else ""
+    return f"revision {following['number']}, {following['ready']} of {following['needed']} ready{failed}{why}"
+
+
+def _replica_row(one: Json, revision: object) -> tuple[object, ...]:
+    return (one["id"], one["state"], revision, f"run:{one['run']}" if one["run"] else "", one["reason"])
 
 
 _AUDIENCE = option(

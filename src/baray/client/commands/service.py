@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from baray.client.cli import Cli, Leaf, argument, option
-from baray.client.commands.desk import hosted
+from baray.client.commands.desk import hosted, revision_rows
 from baray.client.output import clean, table
 from baray.client.sdk.transport import Json
 from baray.core import Fault, Refused, check_name, parse_ref
@@ -79,18 +79,8 @@ def _logs(cli: Cli, name: str, *, follow: bool) -> None:
 def _revisions(cli: Cli, name: str) -> None:
     short = parse_ref(name, kind="service").name
     service = cli.client.get(f"services/{short}")
-    rows = [
-        [row["number"], _standing_of(service, row["id"]), row["spec"]["artefact"]["ref"], row["created"]]
-        for row in service["revisions"]
-    ]
     document = {"items": service["revisions"], "next": None}
-    cli.screen.show(document, lambda: table(["revision", "state", "answers from", "made"], rows))
-
-
-def _standing_of(service: Json, revision_id: str) -> str:
-    if revision_id == service["revision_id"]:
-        return str(service["state"])
-    return "starting" if (service.get("next") or {}).get("revision_id") == revision_id else ""
+    cli.screen.show(document, lambda: table(["revision", "state", "answers from", "made"], revision_rows(service)))
 
 
 def _rollback(cli: Cli, name: str, revision: int, *, wait: bool) -> None:
