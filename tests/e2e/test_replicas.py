@@ -10,82 +10,15 @@ import threading
 import pytest
 
 from baray import runs, serve
-from baray.access import PUBLIC
-from baray.catalog import FileEntry, Output, Publication, publish
-from runs_home import alive_with, open_home, wait_until
+from replica_hosting import open_hosting
+from runs_home import wait_until
 from serve_house import running_router
-
-
-class Hosting:
-    """A home whose Replicas are looked after, as control does it."""
-
-    def __init__(self, home):
-        self.home, self.site = home, home.site
-        self.reconciler = serve.Reconciler(home.site, home.path, handler="speaking_handler:serve")
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._loop, daemon=True)
-        self.push()
-        home.serve()
-        home.start_worker()
-        self.thread.start()
-
-    def _loop(self):
-        while not self.stop.wait(0.05):
-            if self.reconciler.step():
-                self.push()
-                self.home.bell.ring()
-
-    def push(self):
-        snapshot = self.site.store.read(lambda tx: serve.snapshot(tx, self.site))
-        part = self.home.path / "run" / "routes.part"
-        part.write_text(json.dumps(snapshot))
-        part.replace(self.home.path / "run" / "routes.json")
-
-    def model(self, number, **config):
-        folder = self.home.path / f"model-{number}"
-        folder.mkdir()
-        (folder / "config.json").write_text(json.dumps({"max_position_embeddings": 64, "number": number} | config))
-        path = folder / "config.json"
-        entry = FileEntry(path=path.name, digest=self.site.blobs.put_file(path), bytes=path.stat().st_size)
-        digest = f"sha256:{number:064d}"
-        output = Output(kind="model", name="talk", digest=digest, labels=("public",), files=(entry,))
-
-        def write(tx):
-            made = Publication(
-                project_id=self.home.project, actor_id=self.home.actor, run_id=self.site.ids.new("r"), output=output,
-                label=PUBLIC, recipe="test", inputs=(),
-            )  # fmt: skip
-            return publish(tx, self.site, [made], lambda _versions: "")[0]
-
-        return self.site.store.write(write)
-
-    def deploy(self, artefact, **values):
-        request = serve.ServiceRequest(
-            project_id=self.home.project, actor_id=self.home.actor, kind="model", name="talk", artefact=artefact,
-            audience=("public",), **values,
-        )  # fmt: skip
-        return self.site.store.write(lambda tx: serve.deploy_model(tx, self.site, request))
-
-    def service(self):
-        return self.site.store.read(lambda tx: serve.get_service(tx, self.home.project, "talk"))
-
-    def standing(self):
-        return self.site.store.read(lambda tx: serve.standing(tx, serve.get_service(tx, self.home.project, "talk")))
-
-    def close(self):
-        self.stop.set()
-        self.thread.join(10)
-        self.reconciler.close()
 
 
 @pytest.fixture
 def hosting(tmp_path):
-    with open_home(tmp_path / "h") as home:
-        made = Hosting(home)
+    with open_hosting(tmp_path / "h") as made:
         yield made
-        made.close()
-        for pid in alive_with(str(home.path)):
-            os.kill(pid, signal.SIGKILL)
 
 
 def ask(router):
