@@ -30,8 +30,8 @@ from figures import Context, Figure
 
 import baray
 
-HERE = Path(__file__).parent
-SAMPLE = Path(baray.__file__).parent / "samples" / "one-window" / "documents"
+HERE = Path(__file__).resolve().parent
+SAMPLE = Path(baray.__file__).parent / "samples" / "one-window"
 TEXT = HERE.parents[1] / "shared" / "data" / "khmer" / "text" / "wiki.txt"
 PEERS = HERE.parent / ".venv" / "peers"
 TOKENS, ROWS, CONTEXT, VOCAB, EOS = 4096, 16, 256, 8192, 0
@@ -114,9 +114,10 @@ def quality(context: Context, speeds: dict[str, float]) -> Iterator[Figure]:
 def write_text(data: Path) -> None:
     """Windows of nine paragraphs in ten, and the ids of the tenth: an encyclopaedia's beside the checkout, or the sample's."""
     np, learning = importlib.import_module("numpy"), importlib.import_module("baray.train.tokenizer.learning")
-    texts = [TEXT] if TEXT.exists() else sorted(SAMPLE.rglob("*.txt"))
-    whole = "\n\n".join(path.read_text(encoding="utf-8") for path in texts)
-    paragraphs = [part for part in whole.split("\n\n") if part.strip()]
+    own = [path for path in sorted(SAMPLE.rglob("*")) if path.suffix in (".csv", ".txt")]
+    texts, gap = ([TEXT], "\n\n") if TEXT.exists() else (own, "\n")
+    whole = gap.join(path.read_text(encoding="utf-8") for path in texts)
+    paragraphs = [part for part in whole.split(gap) if part.strip()]
     learnt = [part for number, part in enumerate(paragraphs) if number % 10]
     tokenizer = learning.learn("bpe", learnt, VOCAB)
 
