@@ -60,11 +60,13 @@ def paper_of(tmp_path, name, data):
 def test_a_small_pdf_that_unpacks_to_a_gigabyte_is_one_refused_document(tmp_path, block):
     bomb = pdf_of_stream(deflated(block, 1_000_000_000 // len(block)))
     assert len(bomb) < 5_000_000
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
     made = make(tmp_path, {"bomb.pdf": bomb, "a.txt": NOTICE_EN.encode(), "b.docx": docx(paragraph(NOTICE_KM))})
     assert set(made.texts()) == {"a.txt", "b.docx"}
     assert made.reasons()["bomb.pdf"] in {"too_large", "timeout", "no_text"}
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024
-    assert children < 1_300_000_000
+    ours, children = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    # A child's peak begins with its parent's, and children of the tests before this one count too.
+    assert children * 1024 < 1_300_000_000 or children in {ours, before}
 
 
 def test_memory_names_its_reason_and_the_next_file_is_read(tmp_path):
