@@ -108,6 +108,7 @@ EXAMPLES = {
     "POST /account/code/confirm": Asked(body="flow=none&code=000000", form=True, mends=("bad_flow",)),
     "POST /account/prove": Asked(body="password=no", form=True, mends=("bad_sign_in",)),
     "POST /account/outside/{purpose}": Asked(path={"purpose": "=link"}, mends=("no_outside",)),
+    "POST /desks/{name}/rollback": Asked(body="revision=1", form=True),
     "POST /people/invite": Asked(body="name={fresh}&clearance=public&role=viewer", form=True),
     "POST /people/{name}/role": Asked(body="role=viewer", form=True),
     "POST /people/{name}/site-role": Asked(body="role=", form=True),

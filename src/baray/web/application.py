@@ -26,7 +26,7 @@ from baray.web.api import (
     system,
     tokens,
 )
-from baray.web.console import doorway, pages, people, rendering, report
+from baray.web.console import doorway, hosted, pages, people, rendering, report
 from baray.web.console import labels as label_pages
 from baray.web.console import runs as run_pages
 from baray.web.house import House
@@ -67,7 +67,15 @@ def make_app(house: House) -> FastAPI:
         app.include_router(routes, prefix="/api/v1")
     app.include_router(system.router)
     app.include_router(ledger.router)
-    for site in (doorway.router, label_pages.router, people.router, report.router, run_pages.router, pages.router):
+    for site in (
+        doorway.router,
+        label_pages.router,
+        people.router,
+        report.router,
+        run_pages.router,
+        hosted.router,
+        pages.router,
+    ):
         app.include_router(site, include_in_schema=False)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "console" / "static"), name="static")
     return app

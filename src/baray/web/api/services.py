@@ -135,6 +135,20 @@ def ask(request: Request, who: Who, name: str, body: AskBody) -> dict[str, Any]:
     return _ask_router(request, who, "/v1/answers", asked)
 
 
+def complete_shortly(request: Request, who: Caller, name: str, prompt: str, num_tokens: int) -> dict[str, Any]:
+    """What a language model says after `prompt`: `{"id", "text", "finish", "tokens_in", "tokens_out"}`."""
+    asked = {"model": f"{who.project}/{name}", "prompt": prompt, "max_tokens": num_tokens, "temperature": 0}
+    told = _ask_router(request, who, "/v1/completions", asked | {"as": who.actor.name})
+    choice, usage = told["choices"][0], told["usage"]
+    return {
+        "id": told["id"],
+        "text": choice["text"],
+        "finish": choice["finish_reason"],
+        "tokens_in": usage["prompt_tokens"],
+        "tokens_out": usage["completion_tokens"],
+    }
+
+
 @router.get("/services/{name}/answers")
 def get_answers(
     request: Request,
@@ -291,6 +305,9 @@ def _ask_router(request: Request, who: Caller, path: str, body: dict[str, Any]) 
         connection.request("POST", path, json.dumps(body).encode(), headers)
         response = connection.getresponse()
         status, answer = response.status, json.loads(response.read())
+    except TimeoutError as error:
+        message = f"No answer within {ROUTER_SECONDS:g} s: it may be starting."
+        raise Fault("asleep", message, fix="Ask again in half a minute.", status=503) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise Fault(
             "router_down", f"The router does not answer: {error}.", fix="Try again in a second.", status=503
@@ -298,9 +315,9 @@ def _ask_router(request: Request, who: Caller, path: str, body: dict[str, Any]) 
     finally:
         connection.close()
     if status != 200:
-        refusal = Refused(
-            answer.get("code", "refused"), answer.get("detail", "Refused."), fix=answer.get("fix", ""), status=status
-        )
+        told = answer.get("error", answer)  # routes that OpenAI defines have an error shape of their own
+        said = told.get("detail") or told.get("message") or "Refused."
+        refusal = Refused(told.get("code") or "refused", said, fix=told.get("fix", ""), status=status)
         if status == 429:
             refusal.headers["retry-after"] = response.getheader("retry-after") or "1"
         raise refusal

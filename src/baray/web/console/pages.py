@@ -16,6 +16,7 @@ from baray.web.api import sources as source_api
 from baray.web.api import system as system_api
 from baray.web.api.shapes import MAX_NUMBER, AskBody
 from baray.web.boundary import Caller, caller, signed_in
+from baray.web.console.hosted import hosted_page
 from baray.web.console.picture import lineage_svg
 from baray.web.console.rendering import render
 
@@ -83,7 +84,10 @@ def desks(request: Request, who: Who) -> Response:
 
 @router.get("/desks/{name}")
 def desk(request: Request, who: Who, name: str, q: str = "", as_: str = "") -> Response:
-    """One Desk with a form to try it, and what was asked."""
+    """One Desk with a form to try it, and what was asked; of a language model how its Replicas stand."""
+    service = service_api.get_service(request, who, name)
+    if "replicas" in service:
+        return hosted_page(request, who, service, q)
     asked_as = request.query_params.get("as", as_)
     answer = None
     if q.strip():
@@ -92,7 +96,7 @@ def desk(request: Request, who: Who, name: str, q: str = "", as_: str = "") -> R
         request,
         "desk.html",
         who=who,
-        service=service_api.get_service(request, who, name),
+        service=service,
         answers=service_api.get_answers(request, who, name, limit=20)["items"],
         answer=answer,
         q=q,
