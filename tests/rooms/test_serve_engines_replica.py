@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -26,6 +27,15 @@ from runs_home import alive_with, open_home, wait_until
 HANDLER = "baray.serve.engines.replica:serve"
 SLOTS, CONTEXT = 2, 160
 LIMIT_SECONDS = 90.0  # torch may take long to load beside other tests
+
+
+@asynccontextmanager
+async def session_at(path):
+    """A session whose connections are gone when it ends: the loop closes them in its next rounds."""
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=path, limit=0)) as http:
+        yield http
+    for _ in range(3):
+        await asyncio.sleep(0)
 
 
 class Served:
@@ -56,7 +66,7 @@ class Served:
             self.process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
 
     def session(self):
-        return aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=str(self.socket), limit=0))
+        return session_at(str(self.socket))
 
     async def health(self, session=None):
         async with session or self.session() as http, http.get("http://r/healthz") as response:
@@ -382,7 +392,7 @@ async def first_answer(home, run, path):
         if path.exists():
             folder = os.open(path.parent, os.O_PATH) if folder is None else folder
             place = f"/proc/self/fd/{folder}/{path.name}"
-            async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(path=place)) as http:
+            async with session_at(place) as http:
                 async with http.get("http://r/healthz") as response:
                     ready = (await response.json())["ready"]
                 if ready:
