@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -144,15 +144,16 @@ def write(path, do):
 
 def test_control_killed_under_load_and_at_the_gate_of_a_revision_fails_nothing(tmp_path):
     path = tmp_path / "h"
-    with open_home(path) as home:
+    with open_home(path) as home, ExitStack() as stack:
+        stack.callback(end_all, path)
         (path / "spool").mkdir()
         home.start_worker()
         write(path, lambda made: made.deploy(made.model(1, pause_seconds=0.02)))
         with control(path):
             wait_until(lambda: (path / "run" / "routes.json").exists() and upstreams(path), "the first replica")
             (first,) = upstreams(path)
-            router = start_router(path)
-            load = Load(port=router.port).__enter__()
+            router = stack.enter_context(running_router(path))
+            load = stack.enter_context(Load(port=router.port))
             more(load)
         more(load)
         write(path, lambda made: made.deploy(made.model(2, pause_seconds=0.02)))
@@ -164,8 +165,6 @@ def test_control_killed_under_load_and_at_the_gate_of_a_revision_fails_nothing(t
             wait_until(lambda: upstreams(path) and upstreams(path) != [first], "the second revision")
             more(load)
         load.stop()
-        router.stop()
-        end_all(path)
     assert load.failed() == []
     assert load.unreached == 0
     site = open_site(path, home.clock)
