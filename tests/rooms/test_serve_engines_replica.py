@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import json
 import os
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 from contextlib import asynccontextmanager
@@ -240,6 +242,15 @@ def test_a_body_that_is_no_json_is_refused(served):
     for data in (b"", b"{", b"[]", b"\xff" * 10, b'"a"'):
         assert asyncio.run(go(data)) == (400, "bad_request")
     assert asyncio.run(go(b" " * (5 << 20))) == (413, "too_large")
+
+
+def test_embeddings_come_packed_as_openais_client_asks_for_them(served):
+    asked = {"model": "m", "input": PROMPTS[0]}
+    plain, packed = (
+        post(served, "/v1/embeddings", asked | {"encoding_format": form})[1]["data"][0]["embedding"]
+        for form in ("float", "base64")
+    )
+    assert struct.unpack("<64f", base64.b64decode(packed)) == pytest.approx(plain, abs=1e-6)
 
 
 def test_embeddings_are_told_in_openais_shape(served):

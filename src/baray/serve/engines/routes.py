@@ -212,7 +212,11 @@ class Routes:
                 "bad_request", f"The texts have {total} tokens.", fix=f"Send at most {_MOST_EMBEDDED_TOKENS}."
             )
         found = [await asyncio.to_thread(engine.embed, tokens) for tokens in texts]
-        data = [{"object": "embedding", "index": number, "embedding": one} for number, one in enumerate(found)]
+        encoding = body.get("encoding_format")
+        data = [
+            {"object": "embedding", "index": number, "embedding": shapes.embedded(one, encoding)}
+            for number, one in enumerate(found)
+        ]
         counts = {"prompt_tokens": total, "total_tokens": total}
         told = {"object": "list", "data": data, "model": str(body.get("model", "")), "usage": counts}
         return web.json_response(told, dumps=_dumps)

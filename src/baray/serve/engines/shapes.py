@@ -5,7 +5,9 @@ What is not done is refused by name and never ignored, unless asking for it chan
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -109,8 +111,8 @@ def read_inputs(body: Mapping[str, Any], wording: Wording, *, context: int) -> l
     """Token ids of each text of a request for embeddings. Raises Refused `bad_request`, `context_length_exceeded`."""
     told = body.get("input")
     texts = told if isinstance(told, list) and told and not _is_ids(told) else [told]
-    if body.get("encoding_format", "float") != "float":
-        raise _bad("'encoding_format' is other than float.", "Ask for float.")
+    if body.get("encoding_format", "float") not in {"float", "base64"}:
+        raise _bad("'encoding_format' is neither float nor base64.", "Ask for float.")
     if len(texts) > 256:
         raise _bad(f"'input' holds {len(texts)} texts.", "Send at most 256.")
     found = [_ids(text, wording, "input") for text in texts]
@@ -119,6 +121,13 @@ def read_inputs(body: Mapping[str, Any], wording: Wording, *, context: int) -> l
         if not 1 <= len(one) <= context:
             raise _too_long(len(one), 0, context) if one else _bad("'input' holds an empty text.", "Leave it out.")
     return found
+
+
+def embedded(values: Sequence[float], encoding: object) -> list[float] | str:
+    """An embedding as it was asked for: numbers, or base64 of little-endian float32, which OpenAI's own client asks for."""
+    if encoding != "base64":
+        return list(values)
+    return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode()
 
 
 def usage(num_prompt: int, num_completion: int) -> dict[str, int]:
