@@ -23,7 +23,7 @@ import baray
 from baray.text import normalise
 
 SAMPLE = Path(baray.__file__).parent / "samples" / "one-window" / "documents"
-TEXTS = Path(__file__).parents[2] / "shared" / "data" / "khmer"
+TEXTS = Path(__file__).resolve().parents[2] / "shared" / "data" / "khmer"
 VOWEL_LAST = re.compile("([\u1780-\u17a2])((?:\u17d2[\u1780-\u17a2])+)([\u17b7-\u17c5])")
 
 

@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     """Measure what was asked for, one line a figure; the exit code is 1 when a benchmark is not there."""
-    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "figures"))
+    names = sorted(path.stem for path in HERE.glob("*.py") if path.stem not in ("run", "figures", "train_gpu"))
     parser = argparse.ArgumentParser(prog="scripts/bench", description="Prints one line a figure.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"which: {', '.join(names)}; all of them by default")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write a list of figures")
