@@ -72,8 +72,6 @@ class _Reader:
     def __init__(self, preparation: Preparation) -> None:
         self._limit = preparation.read.most_memory
         self._seconds = preparation.read.most_seconds
-        # A child's peak begins with what we held when it was started: below that it tells nothing of the child.
-        self._ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         # No other end of a pipe is inherited: the process must see its own input end.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -103,8 +101,7 @@ class _Reader:
         if code == -signal.SIGXCPU:
             detail = f"It was not read after {self._seconds} s of work."
             return Refusal(index=0, reason="timeout", detail=detail, fix="Print it anew to PDF, or split it.")
-        grew = used.ru_maxrss > self._ours and used.ru_maxrss * 1024 > _NEAR * self._limit
-        if code == _EXIT_MEMORY or grew:
+        if code == _EXIT_MEMORY or used.ru_maxrss * 1024 > _NEAR * self._limit:
             detail = f"Reading it takes more than {self._limit // 1_000_000} MB of memory."
             return Refusal(index=0, reason="too_large", detail=detail, fix="Split it into smaller files.")
         detail = f"The process that read it ended with {code}."
