@@ -129,7 +129,7 @@ def test_what_the_client_saw_is_what_was_counted(place: Place) -> None:
     assert [json.loads(one)["choices"][0]["text"] for one in events[:-1]] == SAID
     assert (events[-1], whole["usage"]["completion_tokens"]) == ("[DONE]", 3)
     expected = (before[0] + 2, before[1] + 14, before[2] + 8)
-    wait_until(lambda: used()[mine] == expected, "both receipts")
+    wait_until(lambda: used().get(mine) == expected, "both receipts")
 
 
 def curl(place: Place, body: dict) -> str:
