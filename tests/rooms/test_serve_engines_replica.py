@@ -31,10 +31,6 @@ SLOTS, CONTEXT = 2, 160
 LIMIT_SECONDS = 90.0  # torch may take long to load beside other tests
 
 
-# A connection that is cancelled while it is made is closed by the client's library only when it is collected.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
-
 @asynccontextmanager
 async def session_at(path):
     """A session whose connections are gone when it ends: the loop closes them in its next rounds."""
