@@ -72,6 +72,24 @@ def test_a_name_means_the_newest_version_that_one_may_read(house):
     assert (hidden[0], hidden[1]["detail"].replace("v2", "v3")) == (404, missing[1]["detail"])
 
 
+def test_a_refused_change_is_one_entry_whether_its_thing_is_hidden_or_missing(house):
+    house.person("clerk", "internal", "owner")
+    source = house.source("plans", "secret")
+    house.service(CANARY, house.made(CANARY, [source], "model"))
+    run = house.submit("hidden", [source]).id
+    missing = run[:-4] + "0000"
+
+    def size():
+        house.site.store.write(lambda _tx: None)  # what nobody waits for is entered by the same writer
+        return house.site.store.read(house.site.ledger.size)
+
+    for path in ("services/{}/stop", "runs/{}/cancel", "runs/{}/retry"):
+        for name in (CANARY, "nothing-here") if "services" in path else (run, missing):
+            before = size()
+            assert house.api("POST", path.format(name), by="clerk")[0] == 404
+            assert size() == before + 1, path.format(name)
+
+
 @pytest.mark.parametrize(
     ("path", "body"),
     [

@@ -111,7 +111,7 @@ def test_the_denial_of_a_refused_action_is_committed_in_its_place(store):
     with held(store):
         first, denied, last = store.submit(put("a")), store.submit(refused), store.submit(put("b"))
     assert first.result(LIMIT_SECONDS) == 0
-    assert denied.exception(LIMIT_SECONDS).code == "forbidden"
+    assert (denied.exception(LIMIT_SECONDS).code, denied.exception().told) == ("forbidden", True)
     assert last.result(LIMIT_SECONDS) == 2
     assert keys(store) == entries(store) == ["a", "denied", "b"]
 
@@ -131,7 +131,7 @@ def test_a_denial_that_cannot_be_written_harms_nobody_else(store):
     assert (first.result(LIMIT_SECONDS), last.result(LIMIT_SECONDS)) == (0, 1)
     error = wrong.exception(LIMIT_SECONDS)
     assert error.code == "bad_entry"
-    assert error.__cause__.code == "forbidden"
+    assert (error.__cause__.code, error.__cause__.told) == ("forbidden", False)
     assert keys(store) == entries(store) == ["a", "b"]
 
 

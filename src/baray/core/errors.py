@@ -28,6 +28,7 @@ class BarayError(Exception):
     `status` is the HTTP status (RFC 9110) of a response that carries the error.
     `instead`, where set, is called by `store.write` with a transaction after the refused action was
     rolled back, so that a denial is committed in the action's place.
+    `told` says that it was: whoever meets the error later does not tell of it again.
     `headers` go with a response that carries the error, such as Retry-After.
     `more` holds what the problem details say beside (RFC 9457, extension members).
     """
@@ -42,6 +43,7 @@ class BarayError(Exception):
         self.fix = fix
         self.status = status if status is not None else type(self).status
         self.instead: Any = None
+        self.told = False
         self.more: dict[str, Any] = {}
         self.headers: dict[str, str] = {}
 

@@ -242,6 +242,7 @@ def _run_action(tx: Tx, action: _Action) -> None:
         refused = action.error
         _, failed = _in_savepoint(tx, refused.instead)
         action.stores = True
+        refused.told = failed is None  # if the group is lost, its caller gets the error of that instead
         if failed is not None:
             failed.__cause__ = refused
             action.error = failed

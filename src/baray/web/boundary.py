@@ -296,11 +296,12 @@ def _tell_failure(request: Request, error: BarayError) -> None:
 def _answer_error(request: Request, error: BarayError) -> Response:
     if error.instead is None:
         _tell_failure(request, error)
-    else:
+    elif not error.told:
         # Refused in a read: its denial still becomes an entry. Nobody waits for it, or the time of a 404 would tell
-        # what is hidden from what is missing.
+        # what is hidden from what is missing. One that was refused in a write has its entry: a second would say that
+        # it was tried twice.
         site_of(request).store.submit(error.instead)
-        error.instead = None
+        error.told = True
     wants_page = "text/html" in request.headers.get("accept", "") and not request.url.path.startswith("/api/")
     if wants_page and error.code in ("not_signed_in", "bad_token"):
         return RedirectResponse("/sign-in", status_code=303)
