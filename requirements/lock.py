@@ -19,11 +19,17 @@ from typing import Any
 HERE = Path(__file__).parent
 EVERY = ["data", "train", "lm", "engines", "interop", "dev"]
 EXTRAS = {"core": [], **{name: [name] for name in EVERY[:-1]}, "dev": EVERY}
-# torch is pinned by hand: what the usual index has under that name brings gigabytes of libraries for one maker's GPUs. This is
-# the digest of its wheel for processors alone, 2.13.0+cpu; where Python or machine is another, torch is left out.
-TORCH = """torch==2.13.0 ; python_full_version < '3.12' and platform_machine == 'x86_64' \\
-    --hash=sha256:6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
-"""
+# torch is pinned by hand: what the usual index has under that name brings gigabytes of libraries for one maker's GPUs. These are
+# the digests of its wheels for processors alone, 2.13.0+cpu, as their makers' own index tells them.
+TORCH_VERSION = "2.13.0"
+TORCH_WHEELS = {
+    "cp311 aarch64": "84453b69508ec79902f899c5ed9495acb9e2bbe9fda5f1d5d6f19e3c3842e1a7",
+    "cp311 x86_64": "6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b",
+    "cp312 aarch64": "6f307c2c32d764ffc6ff6893b801fad6d4752f3e67966cb8abf1843427c02604",
+    "cp312 x86_64": "4ca4a9394b0c771238a4f73590fdbbc4debad85ed0fa63d026ae1b085da7d6e2",
+    "cp313 aarch64": "0b8f7d0423027ae8b90c7977c627f3379f325363a08224dffad9b4b2d684a83d",
+    "cp313 x86_64": "3fbf9c9d1f3c10c2d59d04aca426dee9ccc6ceb32d255c61e93acc3b4f75fae6",
+}
 WITH_TORCH = ("lm", "dev")
 NEEDS_OF_TORCH = "filelock\nfsspec\njinja2\nnetworkx\nsetuptools>=77\nsympy>=1.13.3\ntyping-extensions>=4.10\n"
 # What builds the editable install: set-up runs pip without build isolation, so that nothing is fetched unhashed.
@@ -54,7 +60,7 @@ def main(uv: str) -> None:
                 for p in packages
                 if p["name"] in wanted and p["name"] != "torch" and "win32" not in p.get("marker", "")
             ]
-            lines = [render(p) for p in chosen] + [TORCH] * (name in WITH_TORCH)
+            lines = [render(p) for p in chosen] + [render_torch()] * (name in WITH_TORCH)
             HERE.joinpath(f"{name}.txt").write_text("".join(sorted(lines, key=lambda line: line.split("==")[0])))
 
 
@@ -79,6 +85,12 @@ def render(package: dict[str, Any]) -> str:
     condition = re.sub(r"python_full_version >= '3\.11'( and )?", "", package.get("marker", ""))
     marker = f" ; {condition}" if condition else ""
     lines = [f"{package['name']}=={package['version']}{marker}", *(f"    --hash=sha256:{h}" for h in hashes)]
+    return " \\\n".join(lines) + "\n"
+
+
+def render_torch() -> str:
+    """torch's lines: one pin, a digest for each Python and machine."""
+    lines = [f"torch=={TORCH_VERSION}", *(f"    --hash=sha256:{digest}" for digest in sorted(TORCH_WHEELS.values()))]
     return " \\\n".join(lines) + "\n"
 
 

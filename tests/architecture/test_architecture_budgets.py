@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
 import re
 import subprocess
 
@@ -91,6 +92,19 @@ def test_locks_hold_hashes_and_nothing_of_the_machine_that_made_them():
         assert wrong == [], lock.name
         pins = re.split(r"\n(?=\S)", lock.read_text())
         assert [pin for pin in pins if "--hash" not in pin] == [], lock.name
+
+
+def test_torch_is_locked_for_every_python_and_machine_as_the_locks_program_writes_it():
+    spec = importlib.util.spec_from_file_location("lock", ROOT / "requirements" / "lock.py")
+    lock = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(lock)
+    machines = {f"{python} {machine}" for python in lock.PYTHONS for machine in ("x86_64", "aarch64")}
+    assert set(lock.TORCH_WHEELS) == machines
+    assert len(set(lock.TORCH_WHEELS.values())) == len(machines)
+    for name in lock.EXTRAS:
+        text = (ROOT / "requirements" / f"{name}.txt").read_text()
+        assert text.count("torch==") == (name in lock.WITH_TORCH), name
+        assert (lock.render_torch() in text) == (name in lock.WITH_TORCH), name
 
 
 @pytest.mark.parametrize("script", sorted(p.name for p in (ROOT / "scripts").iterdir() if p.suffix == ""))
