@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -130,6 +132,17 @@ def images(tmp_path):
         pytest.skip(why)
 
 
+@pytest.fixture
+def memory_folder():
+    """A folder that lies in memory: there every byte that is written is memory of the command for good."""
+    if not os.access("/dev/shm", os.W_OK):
+        pytest.skip("no folder in memory that may be written")
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm", prefix="bombs-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
+
+
 def test_forks_stop_at_their_limit(tmp_path):
     bomb = Bomb(tmp_path, FORKS).start()
     assert bomb.end()["reason"] == "exited"
@@ -160,6 +173,19 @@ def test_a_watched_disk_is_stopped_soon_after_its_limit(tmp_path):
     bomb = Bomb(tmp_path, DISK_FILL).start()
     assert bomb.end()["reason"] == "disk"
     assert (bomb.folder / "work" / "big").stat().st_blocks * 512 < 40 * LIMITS.disk_bytes
+
+
+def test_what_is_written_into_memory_is_told_as_disk_though_memory_ends_it_first(memory_folder, hard_limits):
+    bomb = Bomb(memory_folder, DISK_FILL).start()
+    assert bomb.end()["reason"] == "disk"
+    assert f"the disk limit of {LIMITS.disk_bytes} bytes was reached" in bomb.log()
+
+
+def test_memory_is_told_as_memory_where_less_was_written_than_may_be(memory_folder, hard_limits):
+    little = "open('/job/little', 'wb').write(b'x' * 2**20)\n"
+    bomb = Bomb(memory_folder, little + MEMORY).start()
+    assert bomb.end()["reason"] == "memory"
+    assert "the disk limit" not in bomb.log()
 
 
 def test_files_without_end_stop_with_the_disk(tmp_path, images):

@@ -277,9 +277,23 @@ class Supervision:
             reason = "disk"
             self.log.note(f"stopped: the disk limit of {self.limits['disk_bytes']} bytes was reached")
         elif reason in {"exited", "signalled"} and code != 0 and self.tree.was_out_of_memory():
-            reason = "memory"
-            self.log.note(f"stopped: the memory limit of {self.limits['memory_bytes']} bytes was reached")
+            reason = self._what_filled_memory()
         return {"reason": reason, "message": message, "exit_code": inner if inner is not None else code}
+
+    def _what_filled_memory(self) -> str:
+        """`disk` where the tree had also written more than it may, else `memory`.
+
+        What is written counts as memory until it lies on the disk, and for good where the folder lies in memory (tmpfs).
+        Then the kernel may end the tree before we look at the disk: more memory would mend nothing, writing less does.
+        """
+        limits = self.limits
+        used = sum(_disk_bytes(folder) for folder in limits["disk_folders"]) if limits["disk_bytes"] else 0
+        over = used > limits["disk_bytes"]
+        if over:
+            self.log.note(f"stopped: the disk limit of {limits['disk_bytes']} bytes was reached")
+        told = "; what was written counts until it lies on the disk" if over else ""
+        self.log.note(f"stopped: the memory limit of {limits['memory_bytes']} bytes was reached{told}")
+        return "disk" if over else "memory"
 
 
 def main(directory: str) -> int:
