@@ -83,6 +83,7 @@ EXAMPLES = {
     "POST /api/v1/projects/{name}/members": Asked(body={"actor": "{actor}", "role": "viewer"}),
     "POST /api/v1/reports/exports/reviewed": Asked(body={"upto": 0}),
     "POST /reports/exports/reviewed": Asked(body="upto=0", form=True),
+    "POST /api/v1/queries": Asked(body={"sql": 'SELECT count(*) FROM "{dataset}"'}),
     "POST /api/v1/runs": Asked(body={"command": ["/bin/true"], "inputs": ["dataset:{dataset}"]}),
     "POST /api/v1/runs/self/metrics": Asked(body={"step": 1, "name": "loss", "value": 0.5}),
     "POST /api/v1/runs/{run_id}/retry": Asked(mends=("not_ended",)),

@@ -15,7 +15,7 @@ from data_papers import NOTICE_EN, NOTICE_KM, Made, Paper, context_of, make
 
 from baray.core import Refused
 from baray.data import HANDLERS, READER_MODULE, indexing
-from baray.data.reader import serve
+from baray.data.queries.reader import serve
 from baray.runs import Input, InputFile
 from baray.text import open_index
 

@@ -107,6 +107,7 @@ class Control:
             site=self.site,
             home=self.layout.home,
             reader=web.ReaderChild([sys.executable, "-m", data.READER_MODULE]),
+            queries=web.QueryChildren([sys.executable, "-m", data.QUERY_MODULE]),
             hosts=frozenset(hosts) if not self.options.behind_proxy else frozenset(),
             reception=signin.open_reception(
                 self.site,

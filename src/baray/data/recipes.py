@@ -21,7 +21,8 @@ ALL_CPUS = frozenset({"tokens"})
 """Recipes that take all free cores unless told otherwise."""
 MOUNTS = {"tokens": {"tokenizer": "model"}}
 """Recipe -> options that name a version to mount beside the input: option -> kind."""
-READER_MODULE = "baray.data.reader"
+READER_MODULE = "baray.data.queries.reader"
+QUERY_MODULE = "baray.data.queries.sql"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
 
 Value: TypeAlias = Any

@@ -6,7 +6,7 @@ Does not own: any rule of a room: a route parses, names the actor, calls a room,
 
 from baray.web.application import make_app
 from baray.web.house import House
-from baray.web.reader import ReaderChild
+from baray.web.reader import QueryChildren, ReaderChild
 from baray.web.uploads import Uploads
 
-__all__ = ["House", "ReaderChild", "Uploads", "make_app"]
+__all__ = ["House", "QueryChildren", "ReaderChild", "Uploads", "make_app"]

@@ -19,6 +19,7 @@ from baray.web.api import (
     leaves,
     ledger,
     nodes,
+    queries,
     reports,
     runs,
     services,
@@ -60,6 +61,7 @@ def make_app(house: House) -> FastAPI:
         itself.router,  # before the others: `self` is no id of a Run
         runs.router,
         evaluations.router,
+        queries.router,
         services.router,
         hosting.router,
         sources.router,

@@ -11,7 +11,7 @@ from typing import Any
 from baray import runs
 from baray.access import Site
 from baray.signin import Reception
-from baray.web.reader import ReaderChild
+from baray.web.reader import QueryChildren, ReaderChild
 from baray.web.uploads import Uploads
 
 
@@ -25,6 +25,8 @@ class House:
     """The home's directory."""
     reader: ReaderChild
     """The child that reads Parquet, so that this process never loads it."""
+    queries: QueryChildren
+    """Children that answer SQL over Datasets."""
     hosts: frozenset[str]
     """Host names under which the server may be asked."""
     reception: Reception

@@ -1,4 +1,4 @@
-"""The reader child: a process that opens Parquet for control and leaves after a minute without questions.
+"""Children that open Parquet for control: one reader that stays a minute, and a process for each SQL question.
 
 Control never loads a columnar library: its memory stays small, and a damaged file kills only the child.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from baray.core import Fault, Refused
@@ -52,6 +54,63 @@ class ReaderChild:
         except BrokenPipeError:  # it left for idleness between the look and the write
             return ""
         return process.stdout.readline()
+
+
+class QueryChildren:
+    """Processes for SQL questions: one for each, `most` at once, none longer than `limit_seconds`."""
+
+    def __init__(self, argv: list[str], *, most: int = 2, limit_seconds: float = 30.0) -> None:
+        """`argv` starts a program that answers JSON lines."""
+        self._argv = argv
+        self._slots = threading.BoundedSemaphore(most)
+        self._limit_seconds = limit_seconds
+
+    @contextmanager
+    def one(self) -> Iterator[QueryChild]:
+        """A child of its own for one question. Raises Refused `queries_busy` while all slots stay taken."""
+        if not self._slots.acquire(timeout=self._limit_seconds):
+            fix = "Try again in a minute."
+            raise Refused("queries_busy", "Other queries are being answered.", fix=fix, status=503)
+        try:
+            process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            timer = threading.Timer(self._limit_seconds, process.kill)
+            timer.start()
+            try:
+                yield QueryChild(process, self._limit_seconds)
+            finally:
+                timer.cancel()
+                process.kill()
+                process.communicate()
+        finally:
+            self._slots.release()
+
+
+class QueryChild:
+    """One child, as long as one question takes."""
+
+    def __init__(self, process: subprocess.Popen[str], limit_seconds: float) -> None:
+        """`process` is killed by its owner after `limit_seconds`."""
+        self._process = process
+        self._limit_seconds = limit_seconds
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Its answer. Raises what it refused, or Refused `query_too_long` when it died over it."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        line = ""
+        try:
+            self._process.stdin.write(json.dumps(question) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except BrokenPipeError:
+            pass  # it died: told below
+        if not line.endswith("\n"):
+            raise Refused(
+                "query_too_long",
+                f"The query was not answered within {self._limit_seconds:g} s.",
+                fix="Ask for fewer rows (LIMIT), fewer columns, or join on fewer rows.",
+            )
+        return _checked(json.loads(line))
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:

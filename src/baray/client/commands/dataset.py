@@ -89,34 +89,6 @@ def _dropped(cli: Cli, ref: str, reason: str | None, number: int) -> None:
     cli.screen.show(rows, lines)
 
 
-def _diff(cli: Cli, before: str, after: str) -> None:
-    pair = [cli.client.dataset(ref) for ref in (before, after)]
-    counts = [_counts(document) for document in pair]
-    changed = {key: [counts[0].get(key), counts[1].get(key)] for key in sorted({*counts[0], *counts[1]})}
-    document = {
-        "before": pair[0]["ref"],
-        "after": pair[1]["ref"],
-        "same": pair[0]["digest"] == pair[1]["digest"],
-        "counts": changed,
-    }
-
-    def lines() -> list[str]:
-        if document["same"]:
-            return [f"{document['before']} and {document['after']} are the same version of the same Documents."]
-        rows = [(key, old, new, "" if old == new else "*") for key, (old, new) in changed.items()]
-        return table(("", pair[0]["ref"], pair[1]["ref"], "changed"), rows)
-
-    cli.screen.show(document, lines)
-
-
-def _counts(document: Json) -> dict[str, Any]:
-    report = document.get("report") or {}
-    counts = {key: report[key] for key in ("in", "kept", "redacted") if key in report}
-    for group in ("dropped", "refused", "languages"):
-        counts |= {f"{group} {reason}": number for reason, number in (report.get(group) or {}).items()}
-    return counts | {"digest": document["digest"], "label": document.get("label")}
-
-
 def report_lines(report: Json) -> list[str]:
     """A Dataset's report for people: in = kept + dropped + refused."""
     pairs: list[tuple[str, object]] = [(key, report.get(key)) for key in ("in", "kept", "redacted")]
@@ -163,7 +135,4 @@ DROPPED = Leaf(
         option("-n", "number", default=50, help="How many."),
     ),
     example="baray dataset dropped circulars --reason near_duplicate",
-)
-DIFF = Leaf(
-    run=_diff, params=(argument("before"), argument("after")), example="baray dataset diff circulars@v1 circulars@v2"
 )

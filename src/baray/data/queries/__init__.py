@@ -1,0 +1,1 @@
+"""What control asks of Dataset versions in processes of their own: rows to look at, and SQL."""
