@@ -8,6 +8,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -203,6 +204,31 @@ def test_two_processes_give_the_curve_of_one(source, tmp_path, killed):
     if killed:
         finish(tmp_path / "calm", source, **options)
         assert weights_of(tmp_path / "two") == weights_of(tmp_path / "calm")
+
+
+_ENDS = """
+import sys
+from pathlib import Path
+from baray.train.lm import ranks
+ranks.main(Path(sys.argv[1]))
+print(*sorted(task.joinpath("comm").read_text().strip() for task in Path("/proc/self/task").iterdir()))
+"""
+
+
+def test_no_thread_of_the_group_is_left_when_a_process_ends(undisturbed, source, tmp_path):
+    """One that lets go of tensors while the interpreter ends aborts the process."""
+    shutil.copytree(undisturbed / "checkpoints", tmp_path / "checkpoints")
+    context = lm_context(tmp_path, source, **STEPS)
+    told = {"run_id": context.run_id, "spec": dict(context.spec), "run_dir": str(tmp_path), "work": str(context.work)}
+    told |= {"cpus": 1, "memory_bytes": context.memory_bytes}
+    told |= {"files": {file.path: str(file.blob) for file in source.files}}
+    (tmp_path / "processes.json").write_text(json.dumps(told))
+    group = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
+    argv = [sys.executable, "-c", _ENDS, str(tmp_path / "processes.json")]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, env=os.environ | group)
+    assert done.returncode == 0, done.stderr
+    assert "python" in done.stdout
+    assert "gloo" not in done.stdout
 
 
 def losses(run: Path) -> list[float]:

@@ -54,9 +54,6 @@ def train_in_processes(context: AttemptContext, config: Lm, files: dict[str, Pat
 def main(path: Path) -> None:
     """One of the processes."""
     told = json.loads(path.read_text(encoding="utf-8"))
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
-    if torch.cuda.is_available():
-        torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
     context = AttemptContext(
         run_id=told["run_id"],
         spec=told["spec"],
@@ -70,8 +67,22 @@ def main(path: Path) -> None:
         now=SystemClock().now,
     )
     config = read_options(Lm, context.spec["options"])
-    files = {name: Path(file) for name, file in told["files"].items()}
+    # Before there is a group: use_deterministic_algorithms loads torch.distributed.nn.functional, whose functions keep the group
+    # of that moment as a default. A group that is kept outlives destroy_process_group, with gloo's threads; one that lets go of
+    # the last all_reduce while the interpreter ends is unwound through a destructor: "terminate called without an active
+    # exception", SIGABRT (torch 2.13; 5 of 50 Runs on a loaded machine).
     set_up_torch(context, config)
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        _train(context, config, {name: Path(file) for name, file in told["files"].items()})
+    finally:
+        dist.destroy_process_group()
+
+
+def _train(context: AttemptContext, config: Lm, files: dict[str, Path]) -> None:
+    """This process's share, from the newest Checkpoint."""
+    if torch.cuda.is_available():
+        torch.cuda.set_device(dist.get_rank() % torch.cuda.device_count())
     keeper = Keeper(folder=context.checkpoints, tell=context.log)
     kept = keeper.newest()
     if kept is None:
@@ -81,7 +92,6 @@ def main(path: Path) -> None:
     windows = Windows(open_tokens(files), config.context, config.seed)
     held = held_out(open_tokens(files, "held_out")).first(LOOK_TOKENS)
     train_steps(context, config, training, windows, held, keeper)
-    dist.destroy_process_group()
 
 
 def set_up_torch(context: AttemptContext, config: Lm) -> None:
