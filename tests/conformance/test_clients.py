@@ -32,19 +32,22 @@ class Place:
     house: House
     router: Router
     key: str
-    spent: str
+    once: str
+    """A key that may ask once a minute."""
+    counted: tuple[str, str]
+    """Id and secret of a key that one test alone uses: what is counted of others may still be on its way."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.router.port}"
 
 
-def key(house: House, **bounds: int) -> str:
-    """A key of the officer that only asks."""
+def key(house: House, **bounds: int) -> tuple[str, str]:
+    """A key of the officer that only asks: its id and its secret."""
     request = TokenRequest(kind="svc", name="test", seconds=3600.0, scopes=frozenset({"ask"}), bounds=Bounds(**bounds))
     return house.site.store.write(
         lambda tx: access.create_token(tx, house.site, actor_id=house.officer, request=request, by=house.operator)
-    )[1]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +64,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     replica = subprocess.Popen([sys.executable, str(SPEAKER), str(socket), "0.002"])
     try:
         wait_until(socket.exists, "the replica's socket")
-        secrets = key(house), key(house, requests_per_minute=1)
+        (_, free), (_, once), counted = key(house), key(house, requests_per_minute=1), key(house)
 
         def behind(snapshot: dict) -> None:
             upstreams = [{"replica": "r_1", "socket": str(socket)}]
@@ -70,9 +73,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
         house.push(behind)
         with running_router(house.path) as router:
-            body = {"model": "talk", "prompt": "x", "max_tokens": 1}
-            assert router.ask("POST", "/v1/completions", body, token=secrets[1])[0] == 200
-            yield Place(house, router, *secrets)
+            yield Place(house, router, free, once, counted)
     finally:
         replica.kill()
         replica.wait(10)
@@ -94,7 +95,7 @@ def client(missing: Callable[[str], None]) -> Callable[..., dict]:
 
 
 def test_the_official_client(place: Place, client: Callable[..., dict]) -> None:
-    said = client("openai", place.url, "talk", place.key, place.spent)
+    said = client("openai", place.url, "talk", place.key, place.once)
     assert (said["models"], said["model"]) == (["talk"], "talk")
     assert said["chat"] == ["".join(SAID[:4]), "length", 4]
     assert said["text"] == ["".join(SAID[:4]), 7, "cmpl"]
@@ -106,6 +107,7 @@ def test_the_official_client(place: Place, client: Callable[..., dict]) -> None:
     assert said["no model"] == ["NotFoundError", "not_found", None]
     assert said["bad key"] == ["AuthenticationError", "bad_token", None]
     assert said["bad request"] == ["BadRequestError", "context_length_exceeded", None]
+    assert said["once"] == 2
     assert said["spent"][:2] == ["RateLimitError", "too_many_requests"]
     assert 1 <= int(said["spent"][2]) <= 60
 
@@ -120,21 +122,18 @@ def test_what_the_client_saw_is_what_was_counted(place: Place) -> None:
         )
         return {row.key_id: (row.requests, row.tokens_in, row.tokens_out) for row in rows}
 
-    wait_until(used, "the first receipt")
-    mine = place.house.site.store.read(access.service_keys)[-1].id
-    before = used().get(mine, (0, 0, 0))
-    streamed = curl(place, {"model": "talk", "prompt": "hello", "max_tokens": 5, "stream": True})
-    whole = json.loads(curl(place, {"model": "talk", "prompt": "hello", "max_tokens": 3}))
+    mine, secret = place.counted
+    streamed = curl(place, secret, {"model": "talk", "prompt": "hello", "max_tokens": 5, "stream": True})
+    whole = json.loads(curl(place, secret, {"model": "talk", "prompt": "hello", "max_tokens": 3}))
     events = [line.removeprefix("data: ") for line in streamed.splitlines() if line]
     assert [json.loads(one)["choices"][0]["text"] for one in events[:-1]] == SAID
     assert (events[-1], whole["usage"]["completion_tokens"]) == ("[DONE]", 3)
-    expected = (before[0] + 2, before[1] + 14, before[2] + 8)
-    wait_until(lambda: used().get(mine) == expected, "both receipts")
+    wait_until(lambda: used().get(mine) == (2, 14, 8), "both receipts")
 
 
-def curl(place: Place, body: dict) -> str:
+def curl(place: Place, secret: str, body: dict) -> str:
     """`curl -N`, as the documents show it."""
-    argv = ["curl", "-sN", f"{place.url}/v1/completions", "-H", f"Authorization: Bearer {place.key}"]
+    argv = ["curl", "-sN", f"{place.url}/v1/completions", "-H", f"Authorization: Bearer {secret}"]
     argv += ["-H", "Content-Type: application/json", "-d", json.dumps(body)]
     return subprocess.run(argv, capture_output=True, text=True, timeout=30, check=True).stdout
 

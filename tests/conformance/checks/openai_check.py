@@ -1,6 +1,6 @@
 """OpenAI's own client talks to a router: sync, async, streaming, embeddings, its classes of errors.
 
-python openai_check.py URL MODEL KEY SPENT_KEY
+python openai_check.py URL MODEL KEY KEY_THAT_MAY_ASK_ONCE_A_MINUTE
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import sys
 
 import openai
 
-url, model, key, spent = sys.argv[1:]
+url, model, key, once = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 messages = [{"role": "user", "content": "hello"}]
 
@@ -47,6 +47,8 @@ usage = {"include_usage": True}
 chunks = list(
     client.chat.completions.create(model=model, messages=messages, max_tokens=5, stream=True, stream_options=usage)
 )
+single = with_key(once).chat.completions.create(model=model, messages=messages, max_tokens=2)
+again = error(lambda: with_key(once).chat.completions.create(model=model, messages=messages))
 raw = client.completions.with_raw_response.create(model=model, prompt="hello", max_tokens=2)
 print(
     json.dumps(
@@ -66,7 +68,8 @@ print(
             "bad request": error(
                 lambda: client.chat.completions.create(model=model, messages=messages, max_tokens=5000)
             ),
-            "spent": error(lambda: with_key(spent).chat.completions.create(model=model, messages=messages)),
+            "once": single.usage.completion_tokens,
+            "spent": again,
         }
     )
 )
