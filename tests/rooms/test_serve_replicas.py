@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from baray.serve.replicas.decide import Replica, Seen, Wish, decide, wait_seconds
+from baray.serve.replicas.decide import Replica, Seen, Wish, decide, state_of, wait_seconds
 from baray.serve.replicas.load import Limits, Load, look, number
 
 NOW = 1000.0
@@ -70,6 +70,22 @@ def test_failed_starts_wait_longer_each_time():
     dead = replica("a", state="ended", run="failed", failed=True, served=False, since=NOW - 0.5)
     assert told(decide(wish(), [dead], {}, NOW)) == []
     assert told(decide(wish(), [dead], {}, NOW + 1)) == [("start", "one")]
+
+
+def test_a_service_that_comes_up_one_replica_after_the_other_starts_and_one_that_lost_a_replica_is_degraded():
+    def state(*own, least=2):
+        return state_of(own, least=least, wanted=2)
+
+    coming = replica("b", state="starting", served=False)
+    assert state(coming) == "starting"
+    assert state(replica("a"), coming) == "starting"
+    assert state(replica("a"), coming, least=1) == "ready"
+    assert state(replica("a"), replica("b")) == "ready"
+    lost = replica("c", state="ended", run="failed", failed=True)
+    assert state(replica("a"), coming, lost) == "degraded"
+    assert state(replica("a"), replica("b", state="starting")) == "degraded"
+    never = [replica(str(n), state="ended", run="failed", failed=True, served=False, made=NOW - n) for n in (1, 2, 3)]
+    assert [state(coming, *never[:n]) for n in (1, 2, 3)] == ["starting", "starting", "degraded"]
 
 
 def test_the_number_follows_the_load():

@@ -149,6 +149,17 @@ def failures(replicas: Sequence[Replica], *, since: float = 0.0) -> list[Replica
     return found
 
 
+def state_of(own: Sequence[Replica], *, least: int, wanted: int) -> str:
+    """How the Revision that answers stands: `ready`, `starting`, or `degraded` where something fell or does not come up."""
+    if sum(one.state == READY for one in own) >= max(least, min(1, wanted)):
+        return "ready"
+    if len(failures(own)) >= MAX_FAILED_STARTS:
+        return "degraded"
+    # Some may answer while others come up for the first time: that is a start, and who deploys waits for its end.
+    fell = any(one.failed or (one.state == STARTING and one.served) for one in own)
+    return "degraded" if fell and any(one.served for one in own) else "starting"
+
+
 def wait_seconds(number: int) -> float:
     """How long to wait after `number` failed starts: 1, 2, 4 ... 60 s."""
     return min(MAX_WAIT_SECONDS, 2.0 ** min(number - 1, 10)) if number else 0.0

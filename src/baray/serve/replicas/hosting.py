@@ -12,7 +12,7 @@ from baray.access import Site
 from baray.core import NotFound, Refused
 from baray.serve.records import set_service
 from baray.serve.replicas import records
-from baray.serve.replicas.decide import DRAINING, ENDED, MAX_FAILED_STARTS, READY, STARTING, STOPPING, Replica, failures
+from baray.serve.replicas.decide import DRAINING, ENDED, READY, STARTING, STOPPING, Replica, failures, state_of
 from baray.serve.replicas.reconcile import revision_facts
 from baray.serve.services import Service, check_replicas, get_service, runs_the_same
 from baray.store import Tx
@@ -62,9 +62,8 @@ def standing(tx: Tx, service: Service) -> dict[str, Any]:
         return {"state": service.state, "reason": "", "replicas": [], "next": None}
     found = records.of_service(tx, service.id)
     own = [one for one in found if one.revision_id == service.revision_id]
-    ready = sum(one.state == READY for one in own)
     failed = failures(own)
-    state = _state(ready, service, own, len(failed))
+    state = state_of(own, least=service.least_replicas, wanted=service.wanted_replicas or 0)
     reason = ""
     if state in {"starting", "degraded"}:
         reason = failed[0].reason if failed else _waits_for(tx, own)
@@ -76,16 +75,6 @@ def standing(tx: Tx, service: Service) -> dict[str, Any]:
         "replicas": [_shown(one) for one in shown],
         "next": _next(tx, service, following),
     }
-
-
-def _state(ready: int, service: Service, own: list[Replica], num_failed: int) -> str:
-    wanted = service.wanted_replicas or 0
-    if ready >= max(service.least_replicas or 0, min(1, wanted)):
-        return "ready"
-    if ready or num_failed >= MAX_FAILED_STARTS:
-        return "degraded"
-    served = any(one.served for one in own)
-    return "degraded" if served and num_failed else "starting"
 
 
 def _next(tx: Tx, service: Service, following: list[Replica]) -> dict[str, Any] | None:
