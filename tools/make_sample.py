@@ -167,7 +167,9 @@ def render(source: Source) -> bytes:
     if "empty" in source.flags or "copy" in source.flags:
         return b""
     if "zip" in source.flags:
-        return pack({"readme.txt": "Sample document, fictional. Old forms of the transport unit."})
+        # A database of an old office program, which no reader is there for; only its first bytes.
+        head = "\0\1\0\0Standard Jet DB\0\1\0\0\0"
+        return pack({"forms.mdb": head + "Sample document, fictional. Old forms of the transport unit." + "\0" * 64})
     if "broken" in source.flags:
         return render_docx(source)[:BROKEN_BYTES]
     if "misordered" in source.flags:

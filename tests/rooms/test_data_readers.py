@@ -282,7 +282,6 @@ def test_locked_cut_off_and_empty_files(tmp_path):
         ("a.bin", bytes(range(256)) * 4),
         ("a.txt", b"\x7fELF\x02\x01\x01\x00\x00\x00\x03\x04\x05\x06" * 9),
         ("a.txt", bytes([1, 0, 2, 0, 3, 0, 65, 0]) * 60),
-        ("a.rtf", b"{\\rtf1 hello}"),
         ("a.svg", b"<?xml version='1.0'?><svg/>"),
         ("a.py", b"print('hello')\n"),
         ("forms.zip", xlsx({}).replace(b"xl/workbook", b"yl/workbook")),

@@ -201,20 +201,22 @@ def _gather(context: AttemptContext, recipe: TextRecipe, papers: Sequence[Paper]
         ocr_pages=recipe.ocr_pages,
         cpus=context.cpus,
         most_memory=max(_LEAST_READER_BYTES, int(context.memory_bytes * _READERS_SHARE / max(1, context.cpus))),
+        most_unpacked=recipe.max_unpacked_megabytes * 1_000_000,
+        scratch=str(context.work),
     )
     sieve = _Sieve(context.work, recipe)
     sieve.tally.files = len(papers)
     reading = prepared(papers, Preparation(read=options, redact=recipe.redact), cpus=context.cpus)
-    for done, (paper, documents) in enumerate(reading, 1):
+    for done, (_, documents) in enumerate(reading, 1):
         for found in documents:
             sieve.take(found)
             if isinstance(found, Refused):
                 context.log(
-                    f"refused {paper.path}: {found.refusal.reason}: {found.refusal.detail} {found.refusal.fix}".rstrip()
+                    f"refused {found.paper.path}: {found.refusal.reason}: {found.refusal.detail} {found.refusal.fix}".rstrip()
                 )
             else:
                 for note in found.notes:
-                    context.log(f"note {paper.path}: {note}")
+                    context.log(f"note {found.paper.path}: {note}")
         context.progress(done, len(papers), "files")
     sieve.flush()
     return sieve

@@ -48,7 +48,12 @@ class TextRecipe:
     languages: str = _option("", "Keep only Documents in these languages: km, en, other, with commas. Empty keeps all.")
     ocr: bool = _option(default=True, text="Read scans with the tesseract program.")
     ocr_pages: int = _option(50, "Most pages of one file that are read as scans.", unit="pages", least=0, most=5000)
-    max_file_megabytes: int = _option(200, "Larger files are refused.", unit="MB", least=1, most=4000)
+    max_file_megabytes: int = _option(
+        200, "Larger files are refused, also inside archives; rows are read whatever their number.", unit="MB", least=1, most=4000
+    )
+    max_unpacked_megabytes: int = _option(
+        20_000, "Most that one archive or compressed file may unpack to.", unit="MB", least=1, most=10_000_000
+    )
     min_letters: int = _option(12, "Documents with fewer letters and digits are dropped.", unit="letters", least=0)
     max_symbols: float = _option(
         0.6, "Most of a Document that may be neither letter, mark nor digit.", unit="share", least=0, most=1

@@ -11,22 +11,29 @@ import json
 import os
 import queue
 import resource
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+import tempfile
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from baray.data.documents.nouns import Document, Paper, Preparation, Refused
 from baray.data.documents.prepare import document_id, documents
-from baray.data.readers import REASONS, ReadOptions, Refusal, SourceFile
+from baray.data.readers import REASONS, START, ReadOptions, Refusal, SourceFile, Start
 
 _NEAR = 0.5
 """A process that died after it had held this much of its limit died of memory."""
 _ASKED = frozenset(["digest", "path", "twin"])
+_MOST_DEATHS = 20
+"""So often an archive is read on behind a member that cost a process its life."""
+_REST = f"{_MOST_DEATHS} of its members ended the process that read them; the rest was not read."
+_REST_FIX = "Unpack it and add what is inside."
+_ROWS_A_LIMIT = 1000
 
 
 class Apart:
@@ -52,17 +59,30 @@ class Apart:
             if reader is not None:
                 reader.end()
 
-    def read(self, paper: Paper) -> list[Document | Refused]:
-        """Documents of one file; one refusal in their place if the process died of it."""
+    def read(self, paper: Paper) -> Generator[Document | Refused, None, None]:
+        """Documents of one file as they are read. A process that dies costs the file, or the member of an archive."""
         reader = self._free.get()
+        whole = False
         try:
-            reader = reader or _Reader(self._preparation)
-            found = reader.read(paper)
-            if found is not None:
-                return found
-            refusal, reader = reader.reason(), None
-            return [Refused(paper=paper, id=document_id(paper, 0), refusal=refusal)]
+            start = START
+            for _ in range(_MOST_DEATHS):
+                reader = reader or _Reader(self._preparation)
+                yield from reader.read(paper, start)
+                if reader.finished:
+                    whole = True
+                    return
+                dead, reader = reader, None
+                refused, behind = dead.buried(paper)
+                yield refused
+                if behind is None:
+                    return
+                start = behind
+            rest = Refusal(index=start.index, reason="broken_file", detail=_REST, fix=_REST_FIX)
+            yield Refused(paper=paper, id=document_id(paper, start.index), refusal=rest)
         finally:
+            if reader is not None and not whole:  # nobody wants the rest: it is in the middle of its work
+                reader.end()
+                reader = None
             self._free.put(reader)
 
 
@@ -70,30 +90,51 @@ class _Reader:
     """One process."""
 
     def __init__(self, preparation: Preparation) -> None:
-        self._limit = preparation.read.most_memory
-        self._seconds = preparation.read.most_seconds
+        read = preparation.read
+        self._limit = read.most_memory
+        self._seconds = read.most_seconds
+        self._scratch = tempfile.mkdtemp(dir=read.scratch or None, prefix="reader-")
+        self.finished = True
+        """Whether the last file was read to its end."""
+        self._index = 0
+        self._member: tuple[int, str] | None = None
         # No other end of a pipe is inherited: the process must see its own input end.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
-        self._say(asdict(preparation))
+        self._say(asdict(replace(preparation, read=replace(read, scratch=self._scratch))))
 
-    def read(self, paper: Paper) -> list[Document | Refused] | None:
-        """Documents of one file; None if the process died."""
-        file = {"blob": str(paper.file.blob), "bytes": paper.file.bytes}
+    def read(self, paper: Paper, start: Start) -> Iterator[Document | Refused]:
+        """Documents of one file; fewer if the process died, which `finished` tells then."""
+        self.finished, self._index, self._member = False, start.index, None
+        file = {"blob": str(paper.file.blob), "bytes": paper.file.bytes, "member": start.member, "index": start.index}
         if not self._say({name: getattr(paper, name) for name in _ASKED} | file):
-            return None
-        found: list[Document | Refused] = []
+            return
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line == b"\n":
-                return found
+                self.finished = True
+                return
             if not line.endswith(b"\n"):
-                break
-            found.append(_heard(json.loads(line), paper))
-        return None
+                return
+            value = json.loads(line)
+            if "member" in value:
+                self._member = (int(value["member"]), str(value["name"]))
+                continue
+            self._index += 1
+            yield _heard(value, paper)
 
-    def reason(self) -> Refusal:
+    def buried(self, paper: Paper) -> tuple[Refused, Start | None]:
+        """What is said of the Document that the process died of, and where to read on; None where nothing is left."""
+        refusal = replace(self._reason(), index=self._index)
+        start = None
+        if self._member is not None:
+            number, name = self._member
+            paper = replace(paper, path=f"{paper.path}/{name}")
+            start = Start(member=number + 1, index=self._index + 1)
+        return Refused(paper=paper, id=document_id(paper, self._index), refusal=refusal), start
+
+    def _reason(self) -> Refusal:
         """Why the process died."""
         _pid, status, used = os.wait4(self._process.pid, 0)
         self._process.returncode = code = os.waitstatus_to_exitcode(status)
@@ -114,6 +155,7 @@ class _Reader:
         self._close()
 
     def _close(self) -> None:
+        shutil.rmtree(self._scratch, ignore_errors=True)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdout.close()
@@ -133,10 +175,13 @@ class _Reader:
 
 
 def _heard(value: dict[str, Any], paper: Paper) -> Document | Refused:
+    path = str(value.pop("path"))
+    if path.startswith(f"{paper.path}/"):  # whatever the process says, it speaks of this file
+        paper = replace(paper, path=path)
     if "refusal" in value:
         refusal = Refusal(**value["refusal"])
         known = refusal.reason if refusal.reason in REASONS else "broken_file"
-        refusal = Refusal(index=refusal.index, reason=known, detail=refusal.detail, fix=refusal.fix)
+        refusal = replace(refusal, reason=known)
         return Refused(paper=paper, id=value["id"], refusal=refusal)
     kinds = tuple((str(name), int(count)) for name, count in value.pop("redaction_kinds"))
     return Document(paper=paper, redaction_kinds=kinds, notes=tuple(value.pop("notes")), **value)
@@ -154,11 +199,11 @@ def main() -> int:
     options = ReadOptions(**asked["read"] | {"ocr": tuple(asked["read"]["ocr"]) if asked["read"]["ocr"] else None})
     preparation = Preparation(read=options, redact=asked["redact"])
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (options.most_memory, options.most_memory))
+    # The hard limit stays: the program for OCR, which is started from here, has a limit of its own.
+    _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    most = options.most_memory if hard == resource.RLIM_INFINITY else min(hard, options.most_memory)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     for line in sys.stdin.buffer:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        end = int(used.ru_utime + used.ru_stime) + 1 + options.most_seconds
-        resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
         try:
             _answer(json.loads(line), preparation)
         except MemoryError:
@@ -179,14 +224,35 @@ def _answer(asked: dict[str, Any], preparation: Preparation) -> None:
         valid_until=None,
         office=None,
     )
-    for found in documents(paper, preparation):
+
+    def at_member(number: int, name: str) -> None:
+        _tell({"member": number, "name": name})
+        _more_time(preparation)
+
+    _more_time(preparation)
+    start = Start(member=asked["member"], index=asked["index"])
+    for number, found in enumerate(documents(paper, preparation, start=start, at_member=at_member), 1):
         if isinstance(found, Refused):
             value: dict[str, Any] = {"id": found.id, "refusal": asdict(found.refusal)}
         else:
             value = {name: getattr(found, name) for name in _DOCUMENT}
-        sys.stdout.buffer.write(json.dumps(value).encode() + b"\n")
+        _tell(value | {"path": found.paper.path})
+        if number % _ROWS_A_LIMIT == 0:
+            _more_time(preparation)
     sys.stdout.buffer.write(b"\n")
     sys.stdout.buffer.flush()
+
+
+def _tell(value: Mapping[str, Any]) -> None:
+    """One line, sent at once: what the process has read is not lost with it."""
+    sys.stdout.buffer.write(json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _more_time(preparation: Preparation) -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    end = int(used.ru_utime + used.ru_stime) + 1 + preparation.read.most_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (end, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":

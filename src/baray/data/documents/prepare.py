@@ -4,24 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Generator
+from dataclasses import replace
 
 from baray.data.documents.nouns import Document, Paper, Preparation, Refused
-from baray.data.readers import Record, Refusal, read_file
+from baray.data.readers import START, Record, Refusal, Start, read_file
 from baray.text import language, language_shares, normalise, redact
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]+")
 _BLANK_LINES = re.compile("\n{3,}")
 
 
-def documents(paper: Paper, preparation: Preparation) -> Iterator[Document | Refused]:
-    """Documents of one file, in order."""
-    for found in read_file(paper.file, preparation.read):
+def documents(
+    paper: Paper,
+    preparation: Preparation,
+    *,
+    start: Start = START,
+    at_member: Callable[[int, str], None] | None = None,
+) -> Generator[Document | Refused, None, None]:
+    """Documents of one file, in order. The path of what lies in an archive goes on inside it."""
+    for found in read_file(paper.file, preparation.read, start=start, at_member=at_member):
         key = document_id(paper, found.index)
+        inside = replace(paper, path=f"{paper.path}/{found.part}") if found.part else paper
         if isinstance(found, Refusal):
-            yield Refused(paper=paper, id=key, refusal=found)
+            yield Refused(paper=inside, id=key, refusal=found)
         else:
-            yield _prepare(paper, found, key, preparation)
+            yield _prepare(inside, found, key, preparation)
 
 
 def document_id(paper: Paper, record: int) -> str:

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 
 from lxml import etree
 
-from baray.data.readers.base import Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.encodings import decode
 from baray.data.readers.legacy import LEGACY_FIX, FontTally, is_legacy
-from baray.data.readers.plain import decode
 from baray.data.readers.tables import row_lines
 
 Element: TypeAlias = Any
@@ -40,14 +40,18 @@ _MAIN_SHARE = 0.4
 _MENU_SHARE = 0.5
 
 
-def read_html(file: SourceFile) -> Record:
+def read_html(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """Main text of a page. Raises `legacy_font`, `decode_error`, `broken_file`."""
-    data = file.blob.read_bytes()
+    yield page_record(file.read(options.max_bytes), file.path)
+
+
+def page_record(data: bytes, path: str, *, charset: str = "") -> Record:
+    """The page whose bytes are `data`; `charset` is what the server said of it."""
     declared = _CHARSET.search(data[:4096])
-    name = (declared[1] or declared[2]).decode() if declared else ""
-    root = _parse(decode(data, declared=name))
+    found = decode(data, declared=charset or ((declared[1] or declared[2]).decode() if declared else ""))
+    root = _parse(found.text)
     if root is None:
-        return Record(index=0, text="", title=file_title(file.path))
+        return Record(index=0, text="", title=file_title(path))
     _check_fonts(root)
     page_title = " ".join((root.findtext(".//title") or "").split())
     body = root.find("body")
@@ -56,7 +60,8 @@ def read_html(file: SourceFile) -> Record:
     main = _main(body)
     text = _text(main)
     heading = next((_inline(one) for level in _HEADINGS for one in main.iter(level)), "")
-    return Record(index=0, text=text, title=heading or page_title or first_line(text) or file_title(file.path))
+    title = heading or page_title or first_line(text) or file_title(path)
+    return Record(index=0, text=text, title=title, notes=found.notes)
 
 
 def _parse(text: str) -> Element:

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import pypdfium2
 import pypdfium2.raw as pdfium
 
-from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
 from baray.data.readers.layout import Piece, page_text
 from baray.data.readers.legacy import LEGACY_FIX, FontTally
 from baray.data.readers.scan import NO_OCR_FIX, recognise_pages
@@ -39,7 +39,7 @@ _SPLIT_AHEAD = 0.15
 _SPLIT_BACK = 0.6
 
 
-def read_pdf(file: SourceFile, options: ReadOptions) -> Record:
+def read_pdf(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """Text of a PDF. Raises `encrypted`, `broken_file`, `legacy_font`, `no_ocr`, `no_text`."""
     try:
         document = pypdfium2.PdfDocument(file.blob)
@@ -47,13 +47,14 @@ def read_pdf(file: SourceFile, options: ReadOptions) -> Record:
         if len(document) > _MOST_PAGES:
             raise refuse("too_large", f"The file has {len(document)} pages.", "Split it into smaller files.")
         try:
-            return _read(document, file, options)
+            record = _read(document, file, options)
         finally:
             document.close()
     except pypdfium2.PdfiumError as error:
         if getattr(error, "err_code", None) == pdfium.FPDF_ERR_PASSWORD or "assword" in str(error):
             raise refuse("encrypted", "The file is locked by a password.", "Save it without a password.") from error
         raise refuse("broken_file", "The file is cut off or damaged.") from error
+    yield record
 
 
 def _read(document: Native, file: SourceFile, options: ReadOptions) -> Record:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import shutil
 import struct
 import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
 
 _PROGRAM = "tesseract"
 _WANTED = ("khm", "eng")
@@ -34,16 +34,16 @@ def find_ocr() -> tuple[str, str] | None:
     return (program, "+".join(_WANTED)) if set(_WANTED) <= have else None
 
 
-def read_image(file: SourceFile, options: ReadOptions) -> Record:
+def read_image(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """Text of a picture. Raises `no_ocr`, `too_large`, `broken_file`."""
     if options.ocr is None:
         raise refuse("no_ocr", "", NO_OCR_FIX)
-    with file.blob.open("rb") as stream:
+    with file.open() as stream:
         width, height = _size(stream.read(65536))
     if width * height > _MOST_PIXELS:
         raise refuse("too_large", f"The picture has {width} x {height} pixels.", "Scan at 300 dots per inch.")
-    text = recognise(file.blob, options)
-    return Record(index=0, text=text, title=first_line(text) or file_title(file.path))
+    text = recognise(file.read(options.max_bytes), options)
+    yield Record(index=0, text=text, title=first_line(text) or file_title(file.path))
 
 
 def recognise_pages(pages: list[bytes], options: ReadOptions, *, dpi: int) -> list[str]:
@@ -52,18 +52,17 @@ def recognise_pages(pages: list[bytes], options: ReadOptions, *, dpi: int) -> li
         return list(pool.map(lambda page: recognise(page, options, dpi=dpi), pages))
 
 
-def recognise(picture: Path | bytes, options: ReadOptions, *, dpi: int = 0) -> str:
+def recognise(picture: bytes, options: ReadOptions, *, dpi: int = 0) -> str:
     """Text of one picture. Raises `broken_file` where the program cannot read it."""
     if options.ocr is None:
         raise refuse("no_ocr", "", NO_OCR_FIX)
     program, languages = options.ocr
-    data = picture if isinstance(picture, bytes) else picture.read_bytes()
     command = [program, "stdin", "stdout", "-l", languages, *(["--dpi", str(dpi)] if dpi else [])]
     try:
         # One thread each: several pages at a time use the processors better than OpenMP does within a page.
         done = subprocess.run(
             [_PRLIMIT, f"--as={_OCR_MEMORY}", *command] if _PRLIMIT else command,
-            input=data, capture_output=True, timeout=_SECONDS, check=False, env={"OMP_THREAD_LIMIT": "1"},
+            input=picture, capture_output=True, timeout=_SECONDS, check=False, env={"OMP_THREAD_LIMIT": "1"},
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise refuse("broken_file", f"OCR did not end within {_SECONDS} s.", "Scan the page again.") from error

@@ -1,23 +1,23 @@
-"""Tables: CSV, XLSX and JSONL, as one Document with a line per row or as one Document per row."""
+"""Tables: CSV, TSV and XLSX, as one Document with a line per row or as one Document per row."""
 
 from __future__ import annotations
 
 import csv
 import datetime
 import io
-import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import PurePosixPath
 
 import python_calamine
 
-from baray.data.readers.base import ReadOptions, Record, Refusal, SourceFile, file_title, first_line, refuse
-from baray.data.readers.plain import decode, encoding_of
+from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.encodings import broken_note, decode, opened_text, whole_lines
 from baray.data.readers.zipped import check_archive
 
 _SAMPLE = 65536
 _LONGEST_FIELD = 10_000_000
-_LONGEST_LINE = 16_000_000
+_QUOTED_FIELD = re.compile(r'(?:^|\t)"[^"\t\n]*"(?:\t|\r?$)', re.MULTILINE)
 _LONGEST_HEADER = 80
 _LONG_TABLE = 5_000_000
 _MANY_ROWS = 2000
@@ -27,37 +27,38 @@ def row_mode(file: SourceFile, options: ReadOptions) -> str:
     """`yes` or `no` for a CSV file: with `auto`, rows are Documents where the table is long or has a column of texts."""
     if options.rows != "auto":
         return options.rows
-    if file.bytes > _LONG_TABLE:
-        return "yes"
-    with file.blob.open("rb") as stream:
+    with file.open() as stream:
         head = stream.read(_SAMPLE)
-        lines = head.count(b"\n") + sum(part.count(b"\n") for part in iter(lambda: stream.read(_SAMPLE), b""))
+        size, lines = len(head), head.count(b"\n")
+        while size <= _LONG_TABLE and lines <= _MANY_ROWS and (block := stream.read(_SAMPLE)):
+            size, lines = size + len(block), lines + block.count(b"\n")
     first = head.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip()
     names = [name.strip(' "') for name in re.split("[,;\t|]", first)]
-    return "yes" if lines > _MANY_ROWS or (len(names) > 1 and options.text_field in names) else "no"
+    has_texts = len(names) > 1 and options.text_field in names
+    return "yes" if size > _LONG_TABLE or lines > _MANY_ROWS or has_texts else "no"
 
 
-def read_csv(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:
+def read_csv(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """A table in a text file."""
     csv.field_size_limit(_LONGEST_FIELD)
-    if options.rows == "yes":
+    if row_mode(file, options) == "yes":
         yield from _csv_rows(file, options)
         return
-    text = decode(file.blob.read_bytes())
+    decoded = decode(file.read(options.max_bytes))
     try:
-        rows = list(csv.reader(io.StringIO(text, newline=""), _delimiter(text[:_SAMPLE])))
+        rows = list(csv.reader(io.StringIO(decoded.text, newline=""), _dialect(decoded.text[:_SAMPLE], file.path)))
     except csv.Error as error:
         raise refuse("broken_file", f"The table cannot be read: {error}.") from error
-    yield Record(index=0, text="\n".join(row_lines(rows)), title=file_title(file.path))
+    yield Record(index=0, text="\n".join(row_lines(rows)), title=file_title(file.path), notes=decoded.notes)
 
 
-def read_xlsx(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:
+def read_xlsx(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """The visible sheets of a workbook."""
     sheets = _sheets(file, options)
     if options.rows == "yes":
         index = 0
         for _, rows in sheets:
-            for record in _row_records(rows, options, index):
+            for record in row_records(rows, options, start=index):
                 yield record
                 index = record.index + 1
         return
@@ -67,20 +68,6 @@ def read_xlsx(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refus
         if lines:
             parts.append("\n".join([name, *lines]) if len(sheets) > 1 else "\n".join(lines))
     yield Record(index=0, text="\n\n".join(parts), title=file_title(file.path))
-
-
-def read_jsonl(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:
-    """One JSON object a line; its text stands in the field that the recipe names."""
-    records = _json_records(file, options)
-    if options.rows != "no":
-        yield from records
-        return
-    texts: list[str] = []
-    for record in records:
-        if isinstance(record, Refusal):
-            raise refuse(record.reason, record.detail, record.fix)
-        texts.append(record.text)
-    yield Record(index=0, text="\n\n".join(texts), title=file_title(file.path))
 
 
 def row_lines(rows: Iterable[Sequence[str]], *, header: bool | None = None) -> Iterator[str]:
@@ -133,27 +120,35 @@ def _is_number(text: str) -> bool:
     return digits > 0 and digits * 2 >= len(text.replace(" ", ""))
 
 
-def _delimiter(sample: str) -> type[csv.Dialect]:
+def _dialect(sample: str, path: str) -> type[csv.Dialect]:
+    if PurePosixPath(path).suffix.lower() in {".tsv", ".tab"}:
+        # A tab cannot stand in a field of most such files, and a quote there is a letter like others.
+        return csv.excel_tab if _QUOTED_FIELD.search(sample) else _Tabs
     try:
         return csv.Sniffer().sniff(sample, delimiters=",;\t|")
     except csv.Error:
         return csv.excel
 
 
-def _csv_rows(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:
-    with file.blob.open("rb") as stream:
-        head = stream.read(_SAMPLE)
-    encoding = encoding_of(head[: head.rfind(b"\n") + 1] or head)
-    with file.blob.open(encoding=encoding, errors="replace", newline="") as lines:
-        dialect = _delimiter(lines.read(_SAMPLE))
-        lines.seek(0)
+class _Tabs(csv.excel_tab):
+    quoting = csv.QUOTE_NONE
+
+
+def _csv_rows(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
+    with opened_text(file, newline="") as (text, _encoding):
+        sample = text.read(_SAMPLE)
+    with opened_text(file, newline="") as (text, encoding):
         try:
-            yield from _row_records(csv.reader(lines, dialect), options, 0)
+            rows = csv.reader(whole_lines(text), _dialect(sample, file.path))
+            yield from row_records(rows, options, encoding=encoding)
         except csv.Error as error:
             raise refuse("broken_file", f"The table cannot be read: {error}.") from error
 
 
-def _row_records(rows: Iterable[Sequence[str]], options: ReadOptions, start: int) -> Iterator[Record]:
+def row_records(
+    rows: Iterable[Sequence[str]], options: ReadOptions, *, start: int = 0, encoding: str = "Unicode"
+) -> Iterator[Record]:
+    """A Document a row; the first row names the columns."""
     names: Sequence[str] = ()
     index = start
     for row in rows:
@@ -164,7 +159,8 @@ def _row_records(rows: Iterable[Sequence[str]], options: ReadOptions, start: int
             continue
         by_name = dict(zip(names, row, strict=False))
         text = by_name.get(options.text_field) or _named([" ".join(cell.split()) for cell in row], names)
-        yield Record(index=index, text=text, title=by_name.get("title") or first_line(text))
+        notes = broken_note(text.count("\ufffd"), encoding)
+        yield Record(index=index, text=text, title=by_name.get("title") or first_line(text), notes=notes)
         index += 1
 
 
@@ -193,31 +189,3 @@ def _cell(value: object) -> str:
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     return str(value)
-
-
-def _json_records(file: SourceFile, options: ReadOptions) -> Iterator[Record | Refusal]:
-    index = 0
-    with file.blob.open("rb") as stream:
-        while line := stream.readline(_LONGEST_LINE):
-            if index == 0:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            yield _json_record(line, index, options)
-            index += 1
-
-
-def _json_record(line: bytes, index: int, options: ReadOptions) -> Record | Refusal:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        detail = f"Record {index + 1} is not JSON."
-        return Refusal(index=index, reason="broken_record", detail=detail, fix="Write one JSON object a line.")
-    text = value.get(options.text_field) if isinstance(value, dict) else None
-    if not isinstance(text, str) or not text.strip():
-        detail = f"Record {index + 1} has no text in '{options.text_field}'."
-        return Refusal(
-            index=index, reason="no_text", detail=detail, fix="Set option text_field to the key that holds the text."
-        )
-    title = value.get("title")
-    return Record(index=index, text=text, title=title if isinstance(title, str) and title.strip() else first_line(text))

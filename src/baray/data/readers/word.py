@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
-from typing import Any, TypeAlias
 
 from lxml import etree
 
-from baray.data.readers.base import ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
 from baray.data.readers.legacy import LEGACY_FIX, FontTally
+from baray.data.readers.packed import DAMAGE
 from baray.data.readers.tables import row_lines
-from baray.data.readers.zipped import BROKEN, check_archive, read_member
-
-Element: TypeAlias = Any
-"""An element of lxml, which has no types."""
+from baray.data.readers.zipped import SAFE, Element, check_archive, parse_xml, read_member, refuse_entities
 
 _W = "{http://schemas.openxmlformats.org/wordprocessingml/2006/main}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -25,14 +22,15 @@ _HEADING_STYLES = frozenset(["Title", "Heading1", "Heading2"])
 _UNTITLED = frozenset(["", "untitled", "document", "document1", "word document"])
 
 
-def read_docx(file: SourceFile, options: ReadOptions) -> Record:
+def read_docx(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """Text of a Word document. Raises `broken_file`, `too_large`, `encrypted`, `legacy_font`."""
     check_archive(file.blob, options.max_bytes)
     try:
         with zipfile.ZipFile(file.blob) as archive:
-            return _read(archive, file, options)
-    except BROKEN as error:
+            record = _read(archive, file, options)
+    except DAMAGE as error:
         raise refuse("broken_file", "The file is cut off or damaged.") from error
+    yield record
 
 
 def _read(archive: zipfile.ZipFile, file: SourceFile, options: ReadOptions) -> Record:
@@ -65,19 +63,14 @@ class _Parts:
 
     def tree(self, name: str) -> Element:
         """Root of a small part."""
-        try:
-            root = etree.fromstring(read_member(self.archive, name, self.max_bytes), _parser())
-        except etree.XMLSyntaxError as error:
-            raise refuse("broken_file", f"The part {name} is not valid XML.") from error
-        _refuse_doctype(root)
-        return root
+        return parse_xml(read_member(self.archive, name, self.max_bytes), name)
 
     def blocks(self, name: str) -> Iterator[str]:
         """Lines of a part: its paragraphs and the rows of its tables."""
         data = io.BytesIO(read_member(self.archive, name, self.max_bytes))
         tables = 0
         try:
-            for event, element in etree.iterparse(data, events=("start", "end"), **_SAFE):
+            for event, element in etree.iterparse(data, events=("start", "end"), **SAFE):
                 if element.tag == _W + "tbl":
                     tables += 1 if event == "start" else -1
                     if event == "end" and tables == 0:
@@ -86,7 +79,7 @@ class _Parts:
                 elif element.tag == _W + "p" and event == "end" and tables == 0 and not _nested(element):
                     yield from self._paragraph(element).splitlines()
                     element.clear()
-            _refuse_doctype(element)
+            refuse_entities(element)
         except etree.XMLSyntaxError as error:
             raise refuse("broken_file", f"The part {name} is not valid XML.") from error
 
@@ -148,17 +141,6 @@ class _Parts:
 
 
 _BREAKS = {_W + "tab": " ", _W + "br": "\n", _W + "cr": "\n", _W + "noBreakHyphen": "-"}
-_SAFE: dict[str, Any] = {"resolve_entities": False, "no_network": True, "load_dtd": False, "huge_tree": False}
-
-
-def _parser() -> Element:
-    return etree.XMLParser(**_SAFE)
-
-
-def _refuse_doctype(element: Element) -> None:
-    # Office writes none; one can only be there to declare entities.
-    if element.getroottree().docinfo.doctype:
-        raise refuse("broken_file", "The file declares entities, which no word processor writes.")
 
 
 def _nested(paragraph: Element) -> bool:
