@@ -8,8 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from baray.core import Fault, Refused
@@ -57,60 +55,51 @@ class ReaderChild:
 
 
 class QueryChildren:
-    """Processes for SQL questions: one for each, `most` at once, none longer than `limit_seconds`."""
+    """Processes for SQL: one that stays and names tables, one more for each query, killed after `limit_seconds`."""
 
     def __init__(self, argv: list[str], *, most: int = 2, limit_seconds: float = 30.0) -> None:
         """`argv` starts a program that answers JSON lines."""
         self._argv = argv
+        self._namer = ReaderChild(argv)
         self._slots = threading.BoundedSemaphore(most)
         self._limit_seconds = limit_seconds
 
-    @contextmanager
-    def one(self) -> Iterator[QueryChild]:
-        """A child of its own for one question. Raises Refused `queries_busy` while all slots stay taken."""
+    def tables(self, sql: str) -> list[str]:
+        """Names of the tables that `sql` reads. Raises Refused `bad_query` for anything but one statement that reads."""
+        return [str(name) for name in self._namer.ask({"op": "tables", "sql": sql})["tables"]]
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """Answer to one query. Raises what the program refused; Refused `query_too_long`; `queries_busy` while all are taken."""
         if not self._slots.acquire(timeout=self._limit_seconds):
             fix = "Try again in a minute."
             raise Refused("queries_busy", "Other queries are being answered.", fix=fix, status=503)
         try:
-            process = subprocess.Popen(self._argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-            timer = threading.Timer(self._limit_seconds, process.kill)
-            timer.start()
-            try:
-                yield QueryChild(process, self._limit_seconds)
-            finally:
-                timer.cancel()
-                process.kill()
-                process.communicate()
-        finally:
-            self._slots.release()
-
-
-class QueryChild:
-    """One child, as long as one question takes."""
-
-    def __init__(self, process: subprocess.Popen[str], limit_seconds: float) -> None:
-        """`process` is killed by its owner after `limit_seconds`."""
-        self._process = process
-        self._limit_seconds = limit_seconds
-
-    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
-        """Its answer. Raises what it refused, or Refused `query_too_long` when it died over it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        line = ""
-        try:
-            self._process.stdin.write(json.dumps(question) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            pass  # it died: told below
-        if not line.endswith("\n"):
+            done = subprocess.run(
+                self._argv,
+                input=json.dumps(question) + "\n",
+                stdout=subprocess.PIPE,
+                text=True,
+                timeout=self._limit_seconds,
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
             raise Refused(
                 "query_too_long",
                 f"The query was not answered within {self._limit_seconds:g} s.",
                 fix="Ask for fewer rows (LIMIT), fewer columns, or join on fewer rows.",
+            ) from error
+        finally:
+            self._slots.release()
+        if not done.stdout:
+            fix = "Ask for fewer rows or columns, or group before you sort."
+            raise Refused(
+                "query_too_large", f"The query ended the program that answers it ({done.returncode}).", fix=fix
             )
-        return _checked(json.loads(line))
+        return _checked(json.loads(done.stdout))
+
+    def close(self) -> None:
+        """Let the one that stays go."""
+        self._namer.close()
 
 
 def _checked(answer: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def _query(cli: Cli, sql: str, number: int) -> None:
     cli.screen.show(found, lines)
 
 
-def _cell(value: Any) -> str:  # noqa: ANN401 - JSON
+def _cell(value: object) -> str:
     text = "" if value is None else " ".join(str(value).split())
     return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 

@@ -38,15 +38,21 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
     return found(question)
 
 
-def serve(questions: FileIO, answers: TextIO, *, idle_seconds: float) -> None:
-    """Answer until the input ends or nobody asks for `idle_seconds`."""
+def serve(
+    questions: FileIO,
+    answers: TextIO,
+    *,
+    idle_seconds: float,
+    answering: Callable[[bytes], dict[str, Any]] | None = None,
+) -> None:
+    """Answer until the input ends or nobody asks for `idle_seconds`; `answering`, else rows, makes an answer of a line."""
     with selectors.DefaultSelector() as selector:
         selector.register(questions, selectors.EVENT_READ)
         while selector.select(idle_seconds):
             line = questions.readline()
             if not line:
                 return
-            answers.write(json.dumps(_safe(line), ensure_ascii=False) + "\n")
+            answers.write(json.dumps((answering or _safe)(line), ensure_ascii=False) + "\n")
             answers.flush()
 
 

@@ -1,4 +1,4 @@
-"""The program that answers SQL over Dataset versions; control starts one for each question.
+"""The program that answers SQL over Dataset versions; control starts one for each query, and one that only names tables.
 
 One JSON object a line in, one a line out:
 
@@ -20,6 +20,8 @@ import math
 import resource
 import sys
 from collections.abc import Iterator
+from functools import cache
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ import pyarrow.dataset as pads
 
 from baray.access import cleared, parse_label
 from baray.core import BarayError, NotFound, Refused
+from baray.data.queries.reader import IDLE_SECONDS, serve
 
 MOST_ROWS = 10_000
 _MOST_CHARACTERS = 8_000_000
@@ -63,8 +66,7 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 def tables(sql: str) -> list[str]:
     """Names of the tables that `sql` reads, sorted. Raises Refused `bad_query` for anything but one statement that reads."""
-    with _connected() as connection:
-        found = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+    found = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     tree = json.loads(found[0]) if found else {}
     if tree.get("error"):
         said = (
@@ -77,7 +79,7 @@ def tables(sql: str) -> list[str]:
     return sorted({name for name in _base_tables(tree) if name.casefold() not in own})
 
 
-def _base_tables(node: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+def _base_tables(node: object) -> Iterator[str]:
     if isinstance(node, dict):
         if node.get("type") == "BASE_TABLE":
             yield ".".join(node["qualified_name"]["path"])
@@ -87,7 +89,7 @@ def _base_tables(node: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
             yield from _base_tables(child)
 
 
-def _common_names(node: Any) -> Iterator[str]:  # noqa: ANN401 - JSON
+def _common_names(node: object) -> Iterator[str]:
     """Names that WITH gives to parts of the statement."""
     if isinstance(node, dict):
         yield from (entry["key"] for entry in (node.get("cte_map") or {}).get("map", ()))
@@ -105,7 +107,7 @@ def _query(sql: str, question: dict[str, Any]) -> dict[str, Any]:
             connection.register(name, _visible(table, question))
         cursor = connection.execute(sql)
         columns = [{"name": column[0], "type": str(column[1])} for column in cursor.description or ()]
-        rows: list[list[Any]] = []
+        rows: list[list[object]] = []
         characters, more = 0, False
         while not more and (row := cursor.fetchone()) is not None:
             kept = [_plain(value) for value in row]
@@ -121,6 +123,12 @@ def _connected() -> duckdb.DuckDBPyConnection:
     for name, value in _SETTINGS.items():
         connection.execute(f"SET {name} = {_literal(value)}")
     return connection
+
+
+@cache
+def _parser() -> duckdb.DuckDBPyConnection:
+    """A connection that only parses: it holds no rows, so that one does for all questions."""
+    return _connected()
 
 
 def _literal(value: object) -> str:
@@ -142,7 +150,7 @@ def _visible(table: dict[str, Any], question: dict[str, Any]) -> pads.Dataset:
     return rows.filter(pc.field("label").isin(pa.array(allowed, pa.string())))
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
+def _plain(value: object) -> object:
     """A value as JSON has it: numbers and texts as they are, everything else as DuckDB or Python would print it."""
     if value is None or isinstance(value, bool | str):
         return value
@@ -159,7 +167,7 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - whatever a column holds
     return str(value)
 
 
-def _safe(line: str) -> dict[str, Any]:
+def _safe(line: bytes) -> dict[str, Any]:
     try:
         return answer(json.loads(line))
     except BarayError as error:
@@ -180,11 +188,10 @@ def _error(code: str, message: str, fix: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Answer standard input on standard output until it ends."""
+    """Answer standard input on standard output until it ends, or nobody asked for a minute."""
     resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE_BYTES, _ADDRESS_SPACE_BYTES))
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(_safe(line), ensure_ascii=False) + "\n")
-        sys.stdout.flush()
+    with FileIO(sys.stdin.fileno(), closefd=False) as questions:
+        serve(questions, sys.stdout, idle_seconds=IDLE_SECONDS, answering=_safe)
 
 
 if __name__ == "__main__":

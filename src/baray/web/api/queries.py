@@ -34,12 +34,11 @@ def post_query(request: Request, who: Who, body: QueryBody) -> dict[str, Any]:
 
     The answer's label is the join of the Datasets it was read from.
     """
-    with house_of(request).queries.one() as child:
-        names = child.ask({"op": "tables", "sql": body.sql})["tables"]
-        found = {name: _table(request, who, name) for name in names}
-        asker = {"clearance": str(who.actor.clearance), "projects": sorted(who.actor.projects)}
-        tables = {name: table for name, (_, table) in found.items()}
-        answer = child.ask({"op": "query", "sql": body.sql, "tables": tables, "n": body.n} | asker)
+    queries = house_of(request).queries
+    found = {name: _table(request, who, name) for name in queries.tables(body.sql)}
+    asker = {"clearance": str(who.actor.clearance), "projects": sorted(who.actor.projects)}
+    tables = {name: table for name, (_, table) in found.items()}
+    answer = queries.ask({"op": "query", "sql": body.sql, "tables": tables, "n": body.n} | asker)
     versions = [version for version, _ in found.values()]
     label = str(join(parse_label(version.label) for version in versions)) if versions else "public"
     return answer | {"datasets": sorted({version.ref for version in versions}), "label": label}
