@@ -25,7 +25,7 @@ from figures import Context, Figure
 
 import baray
 from baray.core import digest_file
-from baray.data.pipeline import build
+from baray.data.pipeline.handler import build
 from baray.data.readers import ReadOptions, Record, SourceFile, find_ocr, read_file
 from baray.runs import AttemptContext, Input, InputFile
 from baray.text import language, normalise, sentences

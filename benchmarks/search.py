@@ -20,7 +20,7 @@ from figures import Context, Figure
 
 import baray
 from baray.core import digest_bytes, digest_file
-from baray.data import pipeline
+from baray.data.pipeline import handler as pipeline
 from baray.runs import AttemptContext, Input, InputFile
 from baray.serve import desk
 from baray.text import DocumentRow, open_index, write_index

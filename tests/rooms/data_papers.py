@@ -16,7 +16,7 @@ import pypdfium2
 
 from baray.catalog import Output
 from baray.core import digest_bytes
-from baray.data.pipeline import build
+from baray.data.pipeline.handler import build
 from baray.runs import AttemptContext, Input, InputFile
 
 TODAY = "2026-11-21"

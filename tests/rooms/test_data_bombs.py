@@ -17,7 +17,7 @@ from data_papers import NOTICE_EN, NOTICE_KM, context_of, docx, drawn, make, mar
 
 from baray.data.documents import Paper, Preparation, Refused, prepared
 from baray.data.documents.apart import Apart
-from baray.data.pipeline import build
+from baray.data.pipeline.handler import build
 from baray.data.readers import ReadOptions, SourceFile
 
 OPTIONS = ReadOptions(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from baray.data.documents import Paper, compared_digest, document_id, tidy
 from baray.data.duplicates.minhash import SHINGLE, band_keys, jaccard, shingle_set
 from baray.data.duplicates.rules import amounts
-from baray.data.output import IDENTITY, Identity
+from baray.data.pipeline.output import IDENTITY, Identity
 from baray.data.readers import SourceFile
 from baray.data.readers.layout import in_logical_order
 from baray.text import clusters

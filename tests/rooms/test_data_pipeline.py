@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from baray.access import flows, parse_label
 from baray.core import Refused, digest_file
 from baray.data import describe, read_options
-from baray.data.pipeline import build
+from baray.data.pipeline.handler import build
 from baray.data.recipes import TextRecipe
 
 SAMPLE = Path(__file__).parents[2] / "src/baray/samples/one-window/documents"
@@ -328,9 +328,9 @@ def test_workers_and_order_do_not_change_the_dataset(folder, order):
 def test_batches_and_processes_do_not_change_the_dataset(tmp_path, monkeypatch):
     papers = {f"{at}.txt": (LONG * 2 + words(40, seed=f"s{at % 7}x{at}")).encode() for at in range(25)}
     whole = make(tmp_path / "1", papers)
-    monkeypatch.setattr("baray.data.pipeline._BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr("baray.data.pipeline.handler._BATCH_DOCUMENTS", 3)
     monkeypatch.setattr("baray.data.documents._PROCESS_BYTES", 1)
-    monkeypatch.setattr("baray.data.output._PART_BYTES", 2000)
+    monkeypatch.setattr("baray.data.pipeline.output._PART_BYTES", 2000)
     split = make(tmp_path / "2", papers, cpus=2)
     assert len(list((split.folder / "data").iterdir())) > 1
     assert (split.output.digest, split.rows) == (whole.output.digest, whole.rows)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, TypeVar
 from baray.core import Refused
 
 HANDLERS = {
-    "text": "baray.data.pipeline:build",
+    "text": "baray.data.pipeline.handler:build",
     "tokens": "baray.data.tokens.handler:build",
     "desk": "baray.data.indexing:build",
 }

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from baray.catalog import Output
 from baray.core import Fault, Refused
-from baray.data.output import DROPPED, entries, write_json
+from baray.data.pipeline.output import DROPPED, entries, write_json
 from baray.data.recipes import TokensRecipe, percent, read_options
 from baray.data.tokens.documents import HELD_OUT_FILE, Document, TextDataset, open_text
 from baray.data.tokens.shards import FORMAT, SPLITS, Identity, Writer

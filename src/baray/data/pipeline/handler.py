@@ -22,7 +22,7 @@ from baray.core import Refused as RefusedRun
 from baray.data.documents import Document, Paper, Preparation, Refused, prepared
 from baray.data.duplicates.minhash import BANDS, Words, band_keys
 from baray.data.duplicates.rules import Drop, NearRule, exact, near, preference
-from baray.data.output import (
+from baray.data.pipeline.output import (
     DROPPED,
     ROWS,
     Identity,
@@ -35,9 +35,9 @@ from baray.data.output import (
     entries,
     write_json,
 )
+from baray.data.pipeline.steps import STEPS, judge
 from baray.data.readers import ReadOptions, SourceFile, find_ocr
 from baray.data.recipes import TextRecipe, read_options
-from baray.data.steps import STEPS, judge
 
 if TYPE_CHECKING:
     from baray.runs import AttemptContext

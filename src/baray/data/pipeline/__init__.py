@@ -1,0 +1,1 @@
+"""Recipe `text`: Documents are read, judged, deduplicated and written."""
