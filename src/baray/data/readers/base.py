@@ -66,6 +66,8 @@ class SourceFile:
     """Length; of a stream that is unpacked while it is read, -1."""
     unpack: Callable[[], BinaryIO] | None = None
     """Opens what is packed in the blob; None where the blob's bytes are the file's."""
+    charset: str = ""
+    """Encoding as whoever sent it said."""
 
     def open(self) -> BinaryIO:
         """Its bytes from the beginning."""

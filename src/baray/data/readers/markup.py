@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lxml import etree
 
 from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
 from baray.data.readers.encodings import decode
-from baray.data.readers.legacy import LEGACY_FIX, FontTally, is_legacy
+from baray.data.readers.styled import check_fonts
 from baray.data.readers.tables import row_lines
 
 Element: TypeAlias = Any
@@ -33,26 +34,36 @@ _MENU = re.compile(
     r"(?i)(?:^|[\s_-])(?:nav|navbar|menu|breadcrumbs?|sidebar|cookies?|footer|adverts?|skip-link)(?:$|[\s_-])"
 )
 _HIDDEN = re.compile(r"(?i)display\s*:\s*none|visibility\s*:\s*hidden")
-_FAMILY = re.compile(r"(?i)font-family\s*:\s*[\"']?([^;,\"'}]+)")
 _SPACE = re.compile(r"[ \t\r\f\v\u00a0]*\n[ \t\r\n\f\v\u00a0]*|[ \t\r\f\v\u00a0]+")
 _REMOVED = "removed"
 _MAIN_SHARE = 0.4
 _MENU_SHARE = 0.5
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What a page says."""
+
+    text: str
+    title: str
+    """Its first heading, else what it calls itself, else its first line."""
+    notes: tuple[str, ...]
+
+
 def read_html(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """Main text of a page. Raises `legacy_font`, `decode_error`, `broken_file`."""
-    yield page_record(file.read(options.max_bytes), file.path)
+    page = read_page(file.read(options.max_bytes), charset=file.charset)
+    yield Record(index=0, text=page.text, title=page.title or file_title(file.path), notes=page.notes)
 
 
-def page_record(data: bytes, path: str, *, charset: str = "") -> Record:
-    """The page whose bytes are `data`; `charset` is what the server said of it."""
+def read_page(data: bytes, *, css: str = "", charset: str = "") -> Page:
+    """The page whose bytes are `data`; `css` are style sheets beside it, `charset` is what its server said."""
     declared = _CHARSET.search(data[:4096])
     found = decode(data, declared=charset or ((declared[1] or declared[2]).decode() if declared else ""))
     root = _parse(found.text)
     if root is None:
-        return Record(index=0, text="", title=file_title(path))
-    _check_fonts(root)
+        return Page(text="", title="", notes=found.notes)
+    check_fonts(root, css, _DROP)
     page_title = " ".join((root.findtext(".//title") or "").split())
     body = root.find("body")
     body = root if body is None else body
@@ -60,8 +71,7 @@ def page_record(data: bytes, path: str, *, charset: str = "") -> Record:
     main = _main(body)
     text = _text(main)
     heading = next((_inline(one) for level in _HEADINGS for one in main.iter(level)), "")
-    title = heading or page_title or first_line(text) or file_title(path)
-    return Record(index=0, text=text, title=title, notes=found.notes)
+    return Page(text=text, title=heading or page_title or first_line(text), notes=found.notes)
 
 
 def _parse(text: str) -> Element:
@@ -167,20 +177,3 @@ def _pieces_flat(element: Element) -> Iterator[str]:
 
 def _flat(element: Element) -> str:
     return "".join("".join(element.itertext()).split())
-
-
-def _check_fonts(root: Element) -> None:
-    tally = FontTally()
-    sheet = " ".join(style.text or "" for style in root.iter("style"))
-    page_font = next((font.strip() for font in _FAMILY.findall(sheet) if is_legacy(font)), "")
-    fonts: dict[Element, str] = {}
-    for element in root.iter(etree.Element):
-        own = _FAMILY.search(element.get("style", ""))
-        font = element.get("face", "") or (own[1].strip() if own else "")
-        parent = element.getparent()
-        fonts[element] = font or fonts.get(parent, page_font)
-        if element.tag not in _DROP:
-            tally.add(element.text or "", fonts[element])
-        tally.add(element.tail or "", fonts.get(parent, page_font))
-    if tally.found():
-        raise refuse("legacy_font", tally.detail(), LEGACY_FIX)

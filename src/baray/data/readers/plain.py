@@ -13,7 +13,7 @@ _HEADING = re.compile(r"(?m)^ {0,3}#{1,2}[ \t]+(.+?)[ \t#]*$")
 
 def read_text(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     """A plain text file."""
-    found = decode(file.read(options.max_bytes))
+    found = decode(file.read(options.max_bytes), declared=file.charset)
     title = first_line(found.text) or file_title(file.path)
     yield Record(index=0, text=found.text, title=title, notes=found.notes)
 

@@ -14,7 +14,7 @@ from typing import cast
 
 from baray.core import Refused
 from baray.data.readers.base import REASONS, Found, ReadOptions, Record, Refusal, SourceFile, refuse
-from baray.data.readers.packed import PACKINGS, Allowance, Member, tar_members, unpacked, zip_members
+from baray.data.readers.packed import PACKINGS, Allowance, Member, tar_members, unpacked, warc_members, zip_members
 from baray.data.readers.sniff import sniff
 
 _READERS = {
@@ -29,11 +29,17 @@ _READERS = {
     "jsonl": "objects:read_jsonl",
     "json": "objects:read_json",
     "rtf": "rich:read_rtf",
+    "odf": "opendocument:read_opendocument",
+    "fodt": "opendocument:read_flat",
+    "epub": "book:read_epub",
+    "po": "catalogue:read_po",
+    "parquet": "columns:read_parquet",
+    "arrow": "columns:read_arrow",
 }
 """Kind -> where its reader is: a library is loaded by the first file that needs it."""
 _STREAMED = frozenset(["csv", "jsonl", "json"])
 """Kinds that are read row by row, whatever their length."""
-_MEMBERS = {"tar": tar_members, "archive": zip_members}
+_MEMBERS = {"tar": tar_members, "archive": zip_members, "warc": warc_members}
 _NO_TEXT_FIX = "Check that the file holds text, and not only pictures."
 _COPY_BYTES = 1_000_000
 
@@ -154,7 +160,9 @@ class _Reading:
                 raise
             yield Refusal(index=0, reason=refused.code, detail=refused.message, fix=refused.fix)
             return
-        file = SourceFile(path=member.name, blob=place, bytes=place.stat().st_size)
+        file = SourceFile(
+            path=member.read_as or member.name, blob=place, bytes=place.stat().st_size, charset=member.charset
+        )
         yield from self.guarded(file, depth)
 
     def _on_disk(self, file: SourceFile, depth: int) -> SourceFile:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -17,6 +18,7 @@ _MOST_PIXELS = 120_000_000
 _OCR_MEMORY = 1_500_000_000
 """Address space of the program: a picture that says little of itself cannot take the Run's memory."""
 _PRLIMIT = shutil.which("prlimit")
+_ANYMAP = re.compile(rb"P[1-6]\s+(?:#[^\n]*\n\s*)*(\d{1,9})\s+(\d{1,9})\s")
 _TIFF = {b"II*\0": "<", b"MM\0*": ">"}
 NO_OCR_FIX = "Install it: apt-get install tesseract-ocr tesseract-ocr-khm (as root), then build again."
 
@@ -81,7 +83,32 @@ def _size(head: bytes) -> tuple[int, int]:
         return _jpeg_size(head)
     if head[:4] in _TIFF:
         return _tiff_size(head, _TIFF[head[:4]])
-    return 0, 0
+    return _other_size(head)
+
+
+def _other_size(head: bytes) -> tuple[int, int]:
+    """The same of a GIF, BMP, WebP or portable anymap."""
+    if head.startswith(b"GIF8") and len(head) >= 10:
+        width, height = struct.unpack_from("<HH", head, 6)
+        return int(width), int(height)
+    if head.startswith(b"BM") and len(head) >= 26:
+        width, height = struct.unpack_from("<ii", head, 18)
+        return abs(int(width)), abs(int(height))
+    if head.startswith(b"RIFF") and len(head) >= 30:
+        return _webp_size(head)
+    anymap = _ANYMAP.match(head)
+    return (int(anymap[1]), int(anymap[2])) if anymap else (0, 0)
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    kind = head[12:16]
+    if kind == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if kind == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    width, height = struct.unpack_from("<HH", head, 26)
+    return int(width) & 0x3FFF, int(height) & 0x3FFF
 
 
 def _tiff_size(head: bytes, order: str) -> tuple[int, int]:

@@ -78,7 +78,7 @@ def row_lines(rows: Iterable[Sequence[str]], *, header: bool | None = None) -> I
         header = looks_like_header(table)
     names = table[0] if header and table else []
     for row in table[1:] if names else table:
-        line = _named(row, names) if names else _unnamed(row)
+        line = named_line(row, names) if names else _unnamed(row)
         if line:
             yield line
 
@@ -96,7 +96,7 @@ def looks_like_header(table: Sequence[Sequence[str]]) -> bool:
     return len(names) > 2 or any(_is_number(row[1]) for row in table[1:] if len(row) > 1)
 
 
-def _named(row: Sequence[str], names: Sequence[str]) -> str:
+def named_line(row: Sequence[str], names: Sequence[str]) -> str:
     cells = [
         f"{_readable(names[at])}: {cell}" if at < len(names) and names[at] else cell
         for at, cell in enumerate(row)
@@ -158,7 +158,7 @@ def row_records(
             names = row
             continue
         by_name = dict(zip(names, row, strict=False))
-        text = by_name.get(options.text_field) or _named([" ".join(cell.split()) for cell in row], names)
+        text = by_name.get(options.text_field) or named_line([" ".join(cell.split()) for cell in row], names)
         notes = broken_note(text.count("\ufffd"), encoding)
         yield Record(index=index, text=text, title=by_name.get("title") or first_line(text), notes=notes)
         index += 1
@@ -173,7 +173,7 @@ def _sheets(file: SourceFile, options: ReadOptions) -> list[tuple[str, list[list
         for at, about in enumerate(workbook.sheets_metadata):
             if about.visible == python_calamine.SheetVisibleEnum.Visible:
                 rows = workbook.get_sheet_by_index(at).to_python(skip_empty_area=True)
-                sheets.append((about.name, [[_cell(value) for value in row] for row in rows]))
+                sheets.append((about.name, [[cell_text(value) for value in row] for row in rows]))
     except python_calamine.PasswordError as error:
         raise refuse("encrypted", "The workbook is locked by a password.", "Save it without a password.") from error
     except (python_calamine.CalamineError, ValueError, OSError) as error:
@@ -181,7 +181,7 @@ def _sheets(file: SourceFile, options: ReadOptions) -> list[tuple[str, list[list
     return sheets
 
 
-def _cell(value: object) -> str:
+def cell_text(value: object) -> str:
     if isinstance(value, float):
         return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
     if isinstance(value, datetime.datetime) and value.time() == datetime.time():

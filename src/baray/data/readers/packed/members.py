@@ -28,6 +28,10 @@ class Member:
     problem: Refused | None = None
     """Why it is refused."""
     notes: tuple[str, ...] = ()
+    read_as: str = ""
+    """A name that says its kind, where its own does not."""
+    charset: str = ""
+    """Encoding as the sender said it."""
 
 
 class Names:
