@@ -17,9 +17,11 @@ import safetensors.torch
 import torch
 from lm_tokens import documents, kill, lm_context, start_attempt, weights_of, write_tokens
 
-from baray.core import digest_bytes
+from baray.core import Refused, digest_bytes
+from baray.train.config import Lm, read_options
 from baray.train.lm.checkpoint import Keeper, write_tensors
 from baray.train.lm.handler import train
+from baray.train.lm.plan import make_plan
 
 LIMIT_SECONDS = 120.0
 KILLS = 3
@@ -188,10 +190,11 @@ def test_a_full_disk_keeps_the_earlier_checkpoint(undisturbed, source, tmp_path,
     assert weights_of(tmp_path) == weights_of(undisturbed)
 
 
+@pytest.mark.parametrize("sharding", ["none", "full"])
 @pytest.mark.parametrize("killed", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_two_processes_give_the_curve_of_one(source, tmp_path, killed):
-    """Sums in another order: losses agree within 2e-4 over 24 steps in fp32, also after a resume."""
-    options = STEPS | {"processes": "2", "steps": "24"}
+def test_two_processes_give_the_curve_of_one(source, tmp_path, killed, sharding):
+    """Sums in another order: losses agree within 2e-4 over 24 steps in fp32, also in shares, also after a resume."""
+    options = STEPS | {"processes": "2", "sharding": sharding, "steps": "24"}
     train(lm_context(tmp_path / "one", source, **STEPS | {"steps": "24"}))
     if killed:
         process = start_attempt(tmp_path / "two", source, **options)
@@ -229,6 +232,35 @@ def test_no_thread_of_the_group_is_left_when_a_process_ends(undisturbed, source,
     assert done.returncode == 0, done.stderr
     assert "python" in done.stdout
     assert "gloo" not in done.stdout
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_shares_is_that_of_a_whole_network(source, tmp_path):
+    """Three processes share 32 rows unevenly; a Checkpoint has the names and shapes of one process's, its numbers nearly."""
+    options = STEPS | {"batch_tokens": "288", "steps": "12"}
+    train(lm_context(tmp_path / "one", source, **options))
+    finish(tmp_path / "three", source, **options | {"processes": "3", "sharding": "full"})
+    whole, shared = (
+        safetensors.torch.load_file(tmp_path / run / "checkpoints" / "step-00000012" / "state.safetensors")
+        for run in ("one", "three")
+    )
+    assert {name: tensor.shape for name, tensor in whole.items()} == {n: t.shape for n, t in shared.items()}
+    for name, tensor in whole.items():
+        torch.testing.assert_close(shared[name], tensor, atol=2e-4, rtol=2e-3, msg=name)
+
+
+def test_shares_need_processes_to_hold_them():
+    with pytest.raises(Refused, match="there is one"):
+        read_options(Lm, {"sharding": "full"})
+    whole, shared = (
+        make_plan(
+            read_options(Lm, {"params": "1b", "processes": "8", "steps": "9", "batch_tokens": "16384"} | more),
+            vocab=8192,
+            memory_bytes=400 * 2**30,
+        )
+        for more in ({}, {"sharding": "full"})
+    )
+    assert shared.memory_bytes < 0.4 * whole.memory_bytes
 
 
 def losses(run: Path) -> list[float]:

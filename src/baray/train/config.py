@@ -93,9 +93,20 @@ class Lm:
     seed: int = option(1, "seed of the first weights and of the order of the data")
     checkpoint_every: str = option("1min", "time between Checkpoints (30s, 5min), or steps (100)")
     processes: int = option(1, "processes that share each step", least=1, most=1024)
+    sharding: str = option(
+        "none",
+        "none: each process holds the whole network; full: its share of every tensor (FSDP), for what fits no single one",
+        choices=("none", "full"),
+    )
 
     def __post_init__(self) -> None:
         """Raises Refused `bad_quantity`, `bad_option`."""
+        if self.sharding == "full" and self.processes == 1:
+            raise Refused(
+                "bad_option",
+                "sharding=full shares the network among processes, and there is one.",
+                fix="Say how many: --set processes=2",
+            )
         if self.num_params < 1000:
             raise Refused("bad_option", f"params={self.params} is too few.", fix="The least is params=1k.")
         if self.budget_seconds <= 0 or self.every_seconds + self.every_steps <= 0:

@@ -33,8 +33,8 @@ from baray.train.lm.loop import (
 from baray.train.lm.model import Network
 from baray.train.lm.optim import PEAK_RATE
 from baray.train.lm.plan import check_disk, check_time, describe, make_plan
-from baray.train.lm.ranks import set_up_torch, train_in_processes
-from baray.train.lm.shards import Tokens, Windows, open_tokens
+from baray.train.lm.ranks import measure_in_processes, set_up_torch, train_in_processes
+from baray.train.lm.shards import Windows, open_tokens
 
 _CPU_FLAGS = Path("/proc/cpuinfo")
 
@@ -49,17 +49,21 @@ def train(context: AttemptContext) -> list[Output]:
     windows = Windows(tokens, config.context, config.seed)
     keeper = Keeper(folder=context.checkpoints, tell=context.log)
     kept = keeper.newest()
-    training = _begin(context, config, tokens, windows, keeper) if kept is None else _resume(context, kept)
+    training = _resume(context, kept) if kept else _begin(context, config, windows, files, keeper)
     if config.processes == 1:
         train_steps(context, config, training, windows, held.first(LOOK_TOKENS), keeper)
     else:
+        frozen, exact = training.frozen, training.exact
+        del training  # each process has its own: this one would only take its room
         train_in_processes(context, config, files)
-        _take_over(training, keeper)
+        training = _take_over(frozen, keeper)
+        training.exact = exact
     return [_finish(context, training, held, source, files)]
 
 
-def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows, keeper: Keeper) -> Training:
+def _begin(context: AttemptContext, config: Lm, windows: Windows, files: dict[str, Path], keeper: Keeper) -> Training:
     """Plan, measure, decide, and keep what was decided before the first step: every later Attempt finds it."""
+    tokens = windows.tokens
     plan = make_plan(config, vocab=tokens.vocab, memory_bytes=context.memory_bytes)
     check_disk(plan, context.run_dir)
     frozen = Frozen(
@@ -72,11 +76,11 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
         eos=tokens.eos,
     )
     began = time.monotonic()
-    seconds = measure(frozen, windows)
+    seconds = _step_seconds(context, config, frozen, windows, files)
     steps = config.steps or steps_in(config.budget_seconds, seconds)
     if config.compile == "auto" and steps * seconds > COMPILE_PAYS_SECONDS and _can_compile():
         frozen = replace(frozen, compiled=True)
-        seconds = measure(frozen, windows)
+        seconds = _step_seconds(context, config, frozen, windows, files)
     # Measuring and compiling are part of the budget.
     steps = config.steps or steps_in(config.budget_seconds - (time.monotonic() - began), seconds)
     frozen = replace(frozen, plan=replace(plan, steps=steps))
@@ -92,6 +96,16 @@ def _begin(context: AttemptContext, config: Lm, tokens: Tokens, windows: Windows
             "disk_full", "The first Checkpoint could not be written.", fix="Free space on the disk of the home."
         )
     return training
+
+
+def _step_seconds(
+    context: AttemptContext, config: Lm, frozen: Frozen, windows: Windows, files: dict[str, Path]
+) -> float:
+    """Measured alone; by all processes where a budget depends on it, or where one GPU may not hold the network."""
+    shared = frozen.plan.sharded and torch.cuda.is_available()
+    if config.processes > 1 and (shared or not config.steps):
+        return measure_in_processes(context, config, files, frozen)
+    return measure(frozen, windows)
 
 
 def _can_compile() -> bool:
@@ -121,12 +135,14 @@ def _resume(context: AttemptContext, kept: Kept) -> Training:
     return training
 
 
-def _take_over(training: Training, keeper: Keeper) -> None:
+def _take_over(frozen: Frozen, keeper: Keeper) -> Training:
     """What several processes trained: their last Checkpoint."""
     kept = keeper.newest()
-    if kept is None or kept.step < training.plan.steps:
+    if kept is None or kept.step < frozen.plan.steps:
         raise Fault("disk_full", "The last Checkpoint could not be written.", fix="Free space on the disk of the home.")
+    training = Training(frozen)
     training.load(kept)
+    return training
 
 
 def _finish(

@@ -73,13 +73,25 @@ class Training:
         self.frozen, self.plan, self.step, self.rank = frozen, frozen.plan, 0, rank
         self.exact = True
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.network = Network(frozen.plan.shape, seed=frozen.seed, dtype=frozen.dtype).to(self.device)
-        self.optimizer = Optimizer(self.network, frozen.optimizer, frozen.dtype)
-        self.forward: Callable[[Tensor, Tensor, Tensor], Tensor] = self.network
-        if frozen.compiled:
-            # One compiler at a time on processors: each takes most of a gigabyte, which the Run has not asked for.
-            options: dict[str, Any] = {} if self.device.type == "cuda" else {"compile_threads": 1}
-            self.forward = torch.compile(self.network, dynamic=False, options=options)
+        self.network = self._make_network()
+        self.optimizer = self._make_optimizer()
+        self.forward = self._make_forward()
+
+    def _make_network(self) -> Network:
+        return Network(self.plan.shape, seed=self.frozen.seed, dtype=self.frozen.dtype).to(self.device)
+
+    def _make_optimizer(self) -> Optimizer:
+        return Optimizer(self.network, self.frozen.optimizer, self.frozen.dtype)
+
+    def _make_forward(self) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        if not self.frozen.compiled:
+            return self.network
+        # One compiler at a time on processors: each takes most of a gigabyte, which the Run has not asked for.
+        options: dict[str, Any] = {} if self.device.type == "cuda" else {"compile_threads": 1}
+        compiled: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.compile(
+            self.network, dynamic=False, options=options
+        )
+        return compiled
 
     def rows(self, windows: Windows) -> NDArray[np.int64]:
         """This process's share of the step's windows."""
@@ -97,19 +109,32 @@ class Training:
             loss = self.forward(ids_BT, part_BS[:, 1:].contiguous(), segments_of(ids_BT, self.frozen.eos)) / parts
             torch.autograd.backward(loss)
             total += loss.detach()
-        if plan.processes > 1:
-            _average([total, *(gradient(tensor) for tensor in self.network.parameters())])
-        norm = clip(self.network.parameters(), MOST_NORM)
+        norm = self._agree(total)
         self.optimizer.step(rate(self.step, max(1, plan.steps), self.frozen.peak_rate))
         for tensor in self.network.parameters():
             tensor.grad = None
         self.step += 1
         return float(total), norm
 
-    def tensors(self) -> dict[str, Tensor]:
+    def _agree(self, total: Tensor) -> float:
+        """Loss and gradient are those of all processes; the gradient is clipped; its norm before."""
+        if self.plan.processes > 1:
+            _average([total, *(gradient(tensor) for tensor in self.network.parameters())])
+        return clip(self.network.parameters(), MOST_NORM)
+
+    def tensors(self) -> Mapping[str, Tensor]:
         """Weights and optimizer: what a Checkpoint keeps."""
         weights = {f"weight.{name}": tensor.detach() for name, tensor in self.network.named_parameters()}
         return weights | self.optimizer.state()
+
+    def keep(self, keeper: Keeper) -> None:
+        """Keep a Checkpoint of this step: the first process does, which has what all have."""
+        if self.rank == 0:
+            keeper.keep(self.step, self.tensors(), facts_of(self))
+
+    def look(self, held: HeldOut) -> float:
+        """Held-out loss, in the first process."""
+        return held_out_loss(self.network, held) if self.rank == 0 else math.nan
 
     @torch.no_grad()
     def load(self, kept: Kept) -> None:
@@ -160,10 +185,14 @@ def made_with() -> dict[str, Any]:
 
 
 def measure(frozen: Frozen, windows: Windows) -> float:
-    """Seconds for a step, on a network that is thrown away: the median of a few after one to warm up."""
+    """Seconds for a step of one process, on a network that is thrown away."""
     plan = frozen.plan
     alone = replace(plan, batch_rows=plan.batch_rows // plan.processes, processes=1)
-    trial = Training(replace(frozen, plan=alone))
+    return measured(Training(replace(frozen, plan=alone)), windows)
+
+
+def measured(trial: Training, windows: Windows) -> float:
+    """Seconds for a step of this training: the median of a few after one to warm up."""
     ids_BS = trial.rows(windows)
     seconds = []
     for _ in range(_TRIES + 1):
@@ -188,32 +217,33 @@ def train_steps(
     saved_at = time.monotonic()
     while training.step < training.plan.steps:
         loss, norm = training.do_step(training.rows(windows))
-        stop = _any(asked, training)
-        if not first:
-            if stop:
-                raise SystemExit(128 + signal.SIGTERM)
-            continue
-        teller.tell(loss, norm)
-        due = config.every_steps and training.step % config.every_steps == 0
-        late = config.every_seconds and time.monotonic() - saved_at >= config.every_seconds
-        if due or late or stop or training.step == training.plan.steps:
-            keeper.keep(training.step, training.tensors(), facts_of(training))
+        due = bool(config.every_steps and training.step % config.every_steps == 0)
+        due |= bool(first and config.every_seconds and time.monotonic() - saved_at >= config.every_seconds)
+        stop, due = _any(training, asked.is_set(), due)
+        teller.look()
+        if first:
+            teller.tell(loss, norm)
+        if due or stop or training.step == training.plan.steps:
+            training.keep(keeper)
             saved_at = time.monotonic()
         if stop:
             # The machine shuts down, or somebody cancelled: what was done since the last Checkpoint is not lost.
             keeper.wait()
-            context.log(f"stopped after step {training.step:,}; the Checkpoint of step {keeper.last_step:,} is kept")
+            if first:
+                context.log(
+                    f"stopped after step {training.step:,}; the Checkpoint of step {keeper.last_step:,} is kept"
+                )
             raise SystemExit(128 + signal.SIGTERM)
     keeper.wait()
 
 
-def _any(asked: threading.Event, training: Training) -> bool:
-    """Whether any process was asked to stop: all stop after the same step."""
+def _any(training: Training, *flags: bool) -> list[bool]:
+    """Which of these any process raised: all stop, or keep, after the same step."""
     if training.plan.processes == 1:
-        return asked.is_set()
-    told = torch.tensor(float(asked.is_set()), device=training.device)
+        return list(flags)
+    told = torch.tensor([float(flag) for flag in flags], device=training.device)
     dist.all_reduce(told)
-    return float(told) > 0
+    return [count > 0 for count in told.tolist()]
 
 
 def _hear_sigterm() -> threading.Event:
@@ -232,6 +262,14 @@ class _Teller:
         self.every = max(1, training.plan.steps // _LOOKS)
         self.began, self.line_at, self.done = time.monotonic(), 0.0, 0
         self.loss_held: float | None = None
+        self.looked_at = 0
+
+    def look(self) -> None:
+        """After each step: at some, the held-out loss. All processes come here, for some networks take all of them."""
+        step = self.training.step
+        if len(self.held.ids) > 1 and (step % self.every == 0 or step == self.training.plan.steps):
+            found = self.training.look(self.held)
+            self.loss_held, self.looked_at = found, step
 
     def tell(self, loss: float, norm: float) -> None:
         """After each step."""
@@ -240,9 +278,7 @@ class _Teller:
         speed = self.done * plan.batch_tokens / max(1e-9, time.monotonic() - self.began)
         used = rate(step - 1, plan.steps, self.training.frozen.peak_rate)
         numbers = {"loss": loss, "grad_norm": norm, "lr": used, "tokens_per_second": speed}
-        last = step == plan.steps
-        if len(self.held.ids) > 1 and (step % self.every == 0 or last):
-            self.loss_held = held_out_loss(self.training.network, self.held)
+        if self.loss_held is not None and self.looked_at == step:
             numbers |= {
                 "held_out_loss": self.loss_held,
                 "bits_per_byte": bits_per_byte(self.loss_held, self.held),
@@ -250,7 +286,7 @@ class _Teller:
         for name, value in numbers.items():
             self.context.metric(name, value, step=step)
         self.context.progress(step, plan.steps, "steps", kept=(self.since, max(self.since, self.keeper.last_step)))
-        if last or time.monotonic() - self.line_at >= _LINES_SECONDS:
+        if step == plan.steps or time.monotonic() - self.line_at >= _LINES_SECONDS:
             self.line_at = time.monotonic()
             known = f", held out {self.loss_held:.4f}" if self.loss_held is not None else ""
             self.context.log(f"step {step:,} of {plan.steps:,}: loss {loss:.4f}{known}, {speed:,.0f} tokens/s")

@@ -73,19 +73,23 @@ class Optimizer:
 
     def _muon(self, rate: float) -> None:
         # Matrices of one shape are made orthogonal together: one large product instead of many small ones.
-        by_shape: dict[tuple[int, ...], list[str]] = defaultdict(list)
+        by_shape: dict[tuple[int, int], list[str]] = defaultdict(list)
         for name, tensor in self.matrices.items():
-            by_shape[tuple(tensor.shape)].append(name)
-        for names in by_shape.values():
-            updates = []
-            for name in names:
-                grad = gradient(self.matrices[name])
-                self.momenta[name].lerp_(grad, 1 - MUON_MOMENTUM)
-                updates.append(grad.lerp(self.momenta[name], MUON_MOMENTUM))  # Nesterov
-            rows, columns = updates[0].shape
-            size = 0.2 * math.sqrt(max(rows, columns))
-            for name, update in zip(names, orthogonal(torch.stack(updates), self.dtype), strict=True):
-                self.matrices[name].mul_(1 - rate * WEIGHT_DECAY).add_(update, alpha=-rate * size)
+            rows, columns = tensor.shape
+            by_shape[rows, columns].append(name)
+        for (rows, columns), names in by_shape.items():
+            updates_NRC = orthogonal(torch.stack([self._update(name) for name in names]), self.dtype)
+            for name, update in zip(names, updates_NRC, strict=True):
+                self._move(name, update, rate, rate * muon_scale(rows, columns))
+
+    def _update(self, name: str) -> Tensor:
+        """Where the momentum leads (Nesterov's), before it is made orthogonal."""
+        grad = gradient(self.matrices[name])
+        self.momenta[name].lerp_(grad, 1 - MUON_MOMENTUM)
+        return grad.lerp(self.momenta[name], MUON_MOMENTUM)
+
+    def _move(self, name: str, update: Tensor, rate: float, length: float) -> None:
+        self.matrices[name].mul_(1 - rate * WEIGHT_DECAY).add_(update, alpha=-length)
 
     def _adamw(self, rate: float) -> None:
         first, second = BETAS
@@ -98,6 +102,11 @@ class Optimizer:
                 tensor.mul_(1 - rate * WEIGHT_DECAY)
             denominator = (self.squares[name] / square_bias).sqrt_().add_(EPS)
             tensor.addcdiv_(self.means[name], denominator, value=-rate / bias)
+
+
+def muon_scale(rows: int, columns: int) -> float:
+    """What an orthogonal matrix is multiplied with, beside the rate, to be a step as long as AdamW's."""
+    return 0.2 * math.sqrt(max(rows, columns))
 
 
 def orthogonal(updates_NRC: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:

@@ -35,6 +35,8 @@ class Plan:
     """Processes that share a step."""
     steps: int
     """Steps."""
+    sharded: bool = False
+    """Whether each process holds a share of every tensor, not the whole network."""
 
     @property
     def batch_tokens(self) -> int:
@@ -54,7 +56,8 @@ class Plan:
     @property
     def memory_bytes(self) -> int:
         """Of one process, roughly: libraries, tensors with gradient and optimizer state, activations, scores."""
-        return LIBRARIES_BYTES + state_bytes(self.shape) + micro_bytes(self.shape, self.micro_rows)
+        state = state_bytes(self.shape, self.processes if self.sharded else 1)
+        return LIBRARIES_BYTES + state + micro_bytes(self.shape, self.micro_rows)
 
     @property
     def disk_bytes(self) -> int:
@@ -62,9 +65,17 @@ class Plan:
         return 12 * self.shape.params * (KEPT_CHECKPOINTS + 1) + 4 * self.shape.params
 
 
-def state_bytes(shape: Shape) -> int:
-    """Weights, gradients, up to two numbers of the optimizer, and the copy that a Checkpoint is written from: float32."""
-    return 4 * shape.params * (1 + 1 + 2 + 3)
+def state_bytes(shape: Shape, shares: int = 1) -> int:
+    """Weights, gradients, up to two numbers of the optimizer, and the copy that a Checkpoint is written from: float32.
+
+    In shares, one process has its part of them (the copy lies in the first, which is counted as if all had some of it), and whole,
+    with their gradients, what it computes with: the tables and a block, and the next one, which is on its way.
+    """
+    state = 4 * shape.params * (1 + 1 + 2 + 3)
+    if shares == 1:
+        return state
+    tables = shape.vocab * shape.width * (1 if shape.tied else 2)
+    return state // shares + 8 * (tables + 2 * (shape.params - tables) // shape.layers)
 
 
 def micro_bytes(shape: Shape, rows: int) -> int:
@@ -128,17 +139,26 @@ def make_plan(config: Lm, *, vocab: int, memory_bytes: int) -> Plan:
             fix=f"Choose batch_tokens={config.context * config.processes * math.ceil(rows / config.processes)}.",
         )
     share = rows // config.processes
-    room = memory_bytes // config.processes - LIBRARIES_BYTES - state_bytes(shape)
+    sharded = config.sharding == "full"
+    state = state_bytes(shape, config.processes if sharded else 1)
+    room = memory_bytes // config.processes - LIBRARIES_BYTES - state
     fitting = [n for n in range(1, share + 1) if share % n == 0 and micro_bytes(shape, n) <= room]
     small = [n for n in fitting if n * shape.context <= _MOST_MICRO_TOKENS] or fitting[:1]
     if not small:
-        needed = config.processes * (LIBRARIES_BYTES + state_bytes(shape) + micro_bytes(shape, 1))
+        needed = config.processes * (LIBRARIES_BYTES + state + micro_bytes(shape, 1))
         raise Refused(
             "does_not_fit",
             f"{shape.params:,} numbers need {format_bytes(needed)} of memory; this Run has {format_bytes(memory_bytes)}.",
             fix=f"Ask for more: --memory {math.ceil(needed / 1e9)}GB, or train a smaller one: --set params=...",
         )
-    return Plan(shape=shape, batch_rows=rows, micro_rows=small[-1], processes=config.processes, steps=config.steps)
+    return Plan(
+        shape=shape,
+        batch_rows=rows,
+        micro_rows=small[-1],
+        processes=config.processes,
+        steps=config.steps,
+        sharded=sharded,
+    )
 
 
 def check_disk(plan: Plan, folder: Path) -> None:

@@ -91,7 +91,8 @@ class Windows:
                 f"The Dataset has {tokens.num_tokens} tokens, and one window needs {context + 1}.",
                 fix=f"Give a smaller window: --set context={max(16, tokens.num_tokens // 4)}; or more text.",
             )
-        self._tokens, self._context, self._seed = tokens, context, seed
+        self.tokens, self._context, self._seed = tokens, context, seed
+        """What they are cut from."""
         self.per_epoch = max(1, (tokens.num_tokens - context) // context)
         """Windows in an epoch."""
 
@@ -102,13 +103,13 @@ class Windows:
     def rows(self, first: int, count: int) -> NDArray[np.int64]:
         """Windows `first` to `first` + `count` of the whole training: ids [count, context + 1]."""
         return np.stack(
-            [self._tokens.read(self._start(number), self._context + 1) for number in range(first, first + count)]
+            [self.tokens.read(self._start(number), self._context + 1) for number in range(first, first + count)]
         )
 
     def _start(self, number: int) -> int:
         epoch, position = divmod(number, self.per_epoch)
         key = _mix(_mix(self._seed & _MASK) ^ epoch)
-        room = min(self._context, self._tokens.num_tokens - self.per_epoch * self._context)
+        room = min(self._context, self.tokens.num_tokens - self.per_epoch * self._context)
         return _mix(key) % room + permute(position, self.per_epoch, key) * self._context
 
 
