@@ -24,6 +24,9 @@ class Speaker:
     async def complete(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         assert body["stream"]
+        if max(body["prompt"]) >= self.tokenizer.get_vocab_size():
+            error = {"message": "out of vocabulary", "type": "BadRequestError", "code": 400}
+            return web.json_response({"error": error}, status=400)
         assert body["stream_options"] == {"include_usage": True, "continuous_usage_stats": True}
         pieces, loop = asyncio.Queue(), asyncio.get_running_loop()
         wanted = Generation(

@@ -20,9 +20,9 @@ from lm_tokens import documents, lm_context, write_tokens
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM
 
-from baray.core import Refused
+from baray.core import Fault, Refused
 from baray.serve.engines.gguf_file import name_of_cut, write_gguf
-from baray.serve.engines.port import FAILED, LENGTH, STOP, Engine, EngineOptions, Generation, Piece
+from baray.serve.engines.port import FAILED, GIVEN_UP, LENGTH, STOP, Engine, EngineOptions, Generation, Piece
 from baray.train.lm.handler import train
 from engine_models import PROMPTS, TEXTS, greedy, make_model
 from runs_home import alive_with
@@ -198,6 +198,38 @@ def test_who_waits_and_cancels_is_never_begun(engine):
 
 
 @ONE_LAYOUT
+def test_a_prompt_that_cannot_be_read_costs_itself_alone(engine, model):
+    _, made, tokenizer = model
+    good = Generation(prompt=tuple(tokenizer.encode(PROMPTS[3]).ids), max_tokens=24, ends=frozenset({0, 2}))
+    bad = Generation(prompt=(300, 10**6), max_tokens=4)
+    told = ask(engine, good, bad, good, bad)
+    assert [answer.pieces[-1].finish == GIVEN_UP for answer in told] == [False, True, False, True]
+    right = tokenizer.decode(greedy(made, list(good.prompt), 24))
+    assert [said(told[0], tokenizer), said(told[2], tokenizer), said(ask(engine, good)[0], tokenizer)] == [right] * 3
+
+
+@ONE_LAYOUT
+def test_one_that_goes_wrong_among_others_costs_itself_alone(model, tmp_path):
+    """In the step that all share, and when its token is chosen."""
+    folder, made, tokenizer = model
+    engine = load("torch", folder, tmp_path, slots=3, context=48)
+    good = Generation(prompt=tuple(tokenizer.encode(PROMPTS[3]).ids), max_tokens=24, ends=frozenset({0, 2}))
+    beyond = Generation(prompt=tuple(range(300, 340)), max_tokens=30)  # it comes to the end of its slot
+    strange = Generation(prompt=(300, 301), max_tokens=4, logprobs=10**6)
+    told = ask(engine, beyond, good, strange, good)
+    assert [answer.pieces[-1].finish for answer in told[::2]] == [GIVEN_UP, GIVEN_UP]
+    right = [one for one in greedy(made, list(good.prompt), 24) if one not in (0, 2)]
+    assert [told[1].tokens, told[3].tokens] == [right, right]
+    assert len(told[0].tokens) == 9  # 48 positions
+    with pytest.raises(Fault, match="cannot read this text") as failed:
+        engine.embed([300, 10**6])
+    assert failed.value.code == "generation_failed"
+    assert len(engine.embed([300])) == 64
+    assert ask(engine, good)[0].tokens == right
+    assert (engine.load().active, engine.load().waiting) == (0, 0)
+    engine.close()
+
+
 def test_closing_leaves_nobody_waiting(model, tmp_path):
     engine = load("torch", model[0], tmp_path, slots=1)
     answers = [Answer() for _ in range(3)]
@@ -318,6 +350,8 @@ def test_the_adapter_of_vllm_starts_asks_cancels_and_ends(model, tmp_path, monke
     for answer in ask(engine, wanted, wanted, wanted):
         assert said(answer, tokenizer) == tokenizer.decode(right)
         assert answer.pieces[-1].num_tokens == len(right)
+    (refused,) = ask(engine, replace(wanted, prompt=(300, 10**6)))
+    assert refused.pieces[-1].finish == GIVEN_UP
     long = Answer()
     ticket = engine.submit(Generation(prompt=(300, 301), max_tokens=CONTEXT - 8), long.take)
     assert long.begun.wait(LIMIT_SECONDS)

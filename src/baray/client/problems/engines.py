@@ -13,6 +13,7 @@ ENGINE_PROBLEMS: dict[str, Khmer] = {
     "model_too_large": Khmer(says="ម៉ូដែលនេះធំជាងអង្គចងចាំដែលមាន។", fix="ឱ្យអង្គចងចាំច្រើនជាង ឬបរិបទខ្លីជាង"),
     "engine_crashed": Khmer(says="ម៉ាស៊ីនឆ្លើយមិនអាចដំណើរការម៉ូដែលនេះបានទេ។", fix=_TORCH),
     "engine_broken": Khmer(says="ម៉ាស៊ីនឆ្លើយបានឈប់នៅពាក់កណ្តាលទី។", fix=_AGAIN),
+    "generation_failed": Khmer(says="ម៉ូដែលមិនអាចបន្តសំណើនេះបានទេ។", fix="សួរផ្សេងពីនេះ"),
     "no_embeddings": Khmer(says="ម៉ាស៊ីនឆ្លើយនេះមិនផ្តល់វ៉ិចទ័រទេ។", fix=_TORCH),
     "no_vllm": Khmer(says="គ្មាន vLLM នៅទីនេះទេ។", fix=_TORCH),
     "no_chat_template": Khmer(says="ម៉ូដែលនេះមិនអាចជជែកបានទេ។", fix="សួរតាម POST /v1/completions"),

@@ -26,8 +26,8 @@ import xllamacpp
 from baray.core import Fault, Refused
 from baray.serve.engines.gguf_file import write_gguf
 from baray.serve.engines.layout import fit, read_layout
-from baray.serve.engines.pool import PooledEngine
-from baray.serve.engines.port import FAILED, LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Piece
+from baray.serve.engines.pool import PooledEngine, code_of, failure
+from baray.serve.engines.port import LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Piece
 
 PROBE_SECONDS = 300.0
 _PROBE_TOKENS = 8
@@ -130,7 +130,7 @@ def _request(generation: Generation) -> dict[str, Any]:
 def _piece(told: object, generation: Generation) -> Piece | None:
     """What one of its chunks brings; None for one that brings nothing."""
     if not isinstance(told, dict) or "choices" not in told:
-        return Piece(finish=FAILED)
+        return failure(code_of(told))
     if not told["choices"]:
         return None
     choice = told["choices"][0]

@@ -8,10 +8,21 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count
 
 from baray.core import Refused
-from baray.serve.engines.port import FAILED, Deliver, Generation, Load, Piece
+from baray.serve.engines.port import FAILED, GIVEN_UP, Deliver, Generation, Load, Piece
 
 Ask = Callable[[Generation, Deliver, threading.Event], None]
 """Asks the engine and delivers, the last Piece with `finish`; looks at the event at every Piece, and stops when it is set."""
+
+
+def failure(code: object) -> Piece:
+    """The end of a Generation that the engine answered with an error: from 400 to 499 this one alone was refused."""
+    return Piece(finish=GIVEN_UP if isinstance(code, int) and 400 <= code < 500 else FAILED)
+
+
+def code_of(told: object) -> object:
+    """The code of an error in OpenAI's shape, if it has one."""
+    error = told.get("error") if isinstance(told, dict) else None
+    return error.get("code") if isinstance(error, dict) else None
 
 
 class PooledEngine:

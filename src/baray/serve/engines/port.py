@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-STOP, LENGTH, FAILED = "stop", "length", "failed"
+STOP, LENGTH, FAILED, GIVEN_UP = "stop", "length", "failed", "given up"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,10 @@ class Piece:
     text: str | None = None
     """New text, where the engine turns its tokens into text itself."""
     finish: str = ""
-    """Empty while it goes on; STOP at an end token, LENGTH at `max_tokens`, FAILED when the engine broke."""
+    """Empty while it goes on; STOP at an end token, LENGTH at `max_tokens`, FAILED when the engine broke.
+
+    GIVEN_UP when this Generation alone could not go on: the engine does.
+    """
     num_tokens: int = 0
     """Tokens generated so far, an end token counted."""
 
@@ -94,7 +97,7 @@ class Engine(Protocol):
 
     Greedy (temperature 0) gives the tokens that `transformers` gives in fp32, alone or beside others, where `exact` says so.
     Methods may be called from any thread. Nothing is repeated by an engine: a Generation that FAILED may be asked again
-    by who asked.
+    by who asked. What goes wrong in one Generation costs that one (GIVEN_UP), unless nothing else would go on either.
     """
 
     context: int
@@ -111,7 +114,10 @@ class Engine(Protocol):
         """Stop one within a step, and free its slot; at most one more Piece is delivered. A ticket that ended is ignored."""
 
     def embed(self, tokens: Sequence[int]) -> list[float]:
-        """Mean over positions of the last hidden state; waits for it. Raises Refused `no_embeddings` where there is none."""
+        """Mean over positions of the last hidden state; waits for it.
+
+        Raises Refused `no_embeddings` where there is none; Fault `generation_failed`, `engine_broken`.
+        """
 
     def load(self) -> Load:
         """How busy it is now."""

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from baray.core import BarayError, Fault, Refused
 from baray.serve.engines import shapes
-from baray.serve.engines.port import FAILED, STOP, Choice, Engine, Generation, Piece
+from baray.serve.engines.port import FAILED, GIVEN_UP, STOP, Choice, Engine, Generation, Piece
 from baray.serve.engines.text import Wording
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -189,6 +189,10 @@ class Routes:
                 if finish == FAILED:
                     self.broken.set()
                     raise Fault("engine_broken", "The engine ended in the middle.", fix="Ask again in a second.")
+                if finish == GIVEN_UP:
+                    raise Fault(
+                        "generation_failed", "The Model could not go on with this one.", fix="Ask for something else."
+                    )
                 choices = tuple(choice for piece in came for choice in piece.choices)
                 told = "".join(piece.text or "" for piece in came)
                 fresh = (
@@ -211,7 +215,12 @@ class Routes:
             raise Refused(
                 "bad_request", f"The texts have {total} tokens.", fix=f"Send at most {_MOST_EMBEDDED_TOKENS}."
             )
-        found = [await asyncio.to_thread(engine.embed, tokens) for tokens in texts]
+        try:
+            found = [await asyncio.to_thread(engine.embed, tokens) for tokens in texts]
+        except Fault as error:
+            if error.code == "engine_broken":  # nobody else may ask it for a while
+                self.broken.set()
+            raise
         encoding = body.get("encoding_format")
         data = [
             {"object": "embedding", "index": number, "embedding": shapes.embedded(one, encoding)}
@@ -224,8 +233,10 @@ class Routes:
 
 def _hand_over(loop: asyncio.AbstractEventLoop, pieces: asyncio.Queue[Piece], piece: Piece) -> None:
     """From an engine's thread into the event loop; one that is closed listens no more."""
-    if not loop.is_closed():
+    try:
         loop.call_soon_threadsafe(pieces.put_nowait, piece)
+    except RuntimeError:  # closed, perhaps in this very moment
+        return
 
 
 async def _body(request: web.Request) -> dict[str, Any]:

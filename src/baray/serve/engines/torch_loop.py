@@ -3,12 +3,14 @@
 A step: drop who was cancelled -> read a chunk of the prompt of who is next, in a row of its own -> one token for each in
 slots. Rows in use are always the first ones, so that a step is a plain slice of the cache: who ends gives its row to the last.
 
-Covered: greedy is exactly greedy; a seed draws the same tokens whatever runs beside, up to rounding of the logits. Not
-covered: prefixes that prompts share are read again for each.
+Covered: greedy is exactly greedy; a seed draws the same tokens whatever runs beside, up to rounding of the logits; what goes
+wrong in one Generation ends that one. Then the loop asks itself for a token, and ends if it cannot have one. Not covered:
+prefixes that prompts share are read again for each.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -23,12 +25,26 @@ from torch import Tensor
 from baray.core import Fault
 from baray.serve.engines.decoder import Decoder
 from baray.serve.engines.layout import fit, read_layout
-from baray.serve.engines.port import FAILED, LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Load, Piece
+from baray.serve.engines.port import (
+    FAILED,
+    GIVEN_UP,
+    LENGTH,
+    STOP,
+    Choice,
+    Deliver,
+    EngineOptions,
+    Generation,
+    Load,
+    Piece,
+)
 from baray.serve.engines.tensors import Tensors
 
 CHUNK_TOKENS = 256
 """Of a prompt, read in one step while others wait for their next token."""
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+_WRONG = (RuntimeError, ValueError, TypeError, IndexError, OverflowError)
+"""What torch raises for what one Generation holds or needs: a token, a number, more memory than there is."""
+_LOG = logging.getLogger("baray.engine")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -150,12 +166,37 @@ class TorchEngine:
 
     def _step(self) -> None:
         self._steps += 1
-        if self._reading is not None:
-            self._read(self._reading)
+        reading = self._reading
+        if reading is not None:
+            try:
+                self._read(reading)
+            except _WRONG as error:
+                self._give_up(reading, error)
         elif self._line.texts:
             self._embed()
         if self._rows:
             self._decode()
+
+    def _give_up(self, row: _Row, error: Exception) -> None:
+        """End one Generation, after it is sure that the others can go on."""
+        self._look_at_oneself(error)
+        _LOG.warning("a generation was given up after %d tokens", row.num_tokens, exc_info=error)
+        with self._changed:
+            if row is self._reading:
+                self._reading = None
+            else:
+                self._free(row)
+        row.deliver(Piece(finish=GIVEN_UP, num_tokens=row.num_tokens))
+
+    def _look_at_oneself(self, error: Exception) -> None:
+        """Read a token in a row that nobody uses. Raises Fault `engine_broken` where even that gives no numbers."""
+        try:
+            hidden_1D = self._pass((0,), 0, len(self._rows))
+            told = "no numbers" if self._decoder.logits(hidden_1D).isnan().any() else ""
+        except _WRONG as again:
+            told = str(again)
+        if told:
+            raise Fault("engine_broken", f"The Model answers nobody: {told}.") from error
 
     def _read(self, row: _Row) -> None:
         """A chunk of a prompt; after the last one it takes a slot and has its first token."""
@@ -173,21 +214,45 @@ class TorchEngine:
 
     def _decode(self) -> None:
         rows = list(self._rows)
+        try:
+            logits_BV = self._extend(rows)
+        except _WRONG:  # of whom, nobody can tell from a step that all share: the same step again, each alone
+            for row in rows:
+                try:
+                    logits_1V = self._extend([row])
+                except _WRONG as error:
+                    self._give_up(row, error)
+                else:
+                    self._give([row], logits_1V)
+        else:
+            self._give(rows, logits_BV)
+
+    def _extend(self, rows: list[_Row]) -> Tensor:
+        """Take the chosen tokens of neighbouring rows into the cache; logits [B, V] of the next ones."""
         tokens_B1 = torch.tensor([[row.next_token] for row in rows], device=self._decoder.device)
         places_B1 = torch.tensor([[row.length] for row in rows], device=self._decoder.device)
-        hidden_B1D = self._decoder.forward(tokens_B1, places_B1, 0)
+        hidden_B1D = self._decoder.forward(tokens_B1, places_B1, self._rows.index(rows[0]))
+        logits_BV = self._decoder.logits(hidden_B1D[:, 0])
         for row in rows:
             row.length += 1
-        self._give(rows, self._decoder.logits(hidden_B1D[:, 0]))
+        return logits_BV
 
     def _embed(self) -> None:
-        with self._changed:
-            tokens, told = self._line.texts.popleft()
         self._prompt_is_due = True
-        sums = torch.zeros(self._decoder.layout.width, device=self._decoder.device)
-        for start in range(0, len(tokens), 2 * CHUNK_TOKENS):
-            sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots).sum(0)
-        told.set_result((sums / len(tokens)).tolist())
+        tokens, told = self._line.texts[0]  # it stays in line until it is told: should the engine end, it hears that
+        try:
+            sums = torch.zeros(self._decoder.layout.width, device=self._decoder.device)
+            for start in range(0, len(tokens), 2 * CHUNK_TOKENS):
+                sums += self._pass(tokens[start : start + 2 * CHUNK_TOKENS], start, self.slots).sum(0)
+            mean = (sums / len(tokens)).tolist()
+        except _WRONG as error:
+            self._look_at_oneself(error)
+            self._line.texts.popleft()
+            failed = Fault("generation_failed", f"The Model cannot read this text: {error}.", fix="Send another text.")
+            told.set_exception(failed)
+        else:
+            self._line.texts.popleft()
+            told.set_result(mean)
 
     def _pass(self, tokens: Sequence[int], start: int, slot: int) -> Tensor:
         """Hidden states [T, D] of a stretch of one text."""
@@ -200,16 +265,15 @@ class TorchEngine:
         """Choose the next token of each row, deliver it, and free the rows that ended."""
         best = logits_BV.argmax(-1).tolist()
         for number, row in enumerate(rows):
-            wanted = row.generation
-            token = best[number] if row.draws is None else draw(logits_BV[number], wanted, row.draws)
-            row.next_token = token
-            row.num_tokens += 1
-            finish = STOP if token in wanted.ends else LENGTH if row.num_tokens >= wanted.max_tokens else ""
-            choices = () if finish == STOP else (tell(logits_BV[number], token, wanted.logprobs),)
-            if finish:
+            try:
+                piece = _choose(row, logits_BV[number], best[number])
+            except _WRONG as error:
+                self._give_up(row, error)
+                continue
+            if piece.finish:
                 with self._changed:
                     self._free(row)
-            row.deliver(Piece(choices=choices, finish=finish, num_tokens=row.num_tokens))
+            row.deliver(piece)
 
     def _free(self, row: _Row) -> None:
         """Take a row out; the last one moves to its place."""
@@ -218,6 +282,17 @@ class TorchEngine:
         if number != last:
             self._decoder.move(last, number, moved.length)
             self._rows[number] = moved
+
+
+def _choose(row: _Row, logits_V: Tensor, best: int) -> Piece:
+    """Choose a row's next token."""
+    wanted = row.generation
+    token = best if row.draws is None else draw(logits_V, wanted, row.draws)
+    row.next_token = token
+    row.num_tokens += 1
+    finish = STOP if token in wanted.ends else LENGTH if row.num_tokens >= wanted.max_tokens else ""
+    choices = () if finish == STOP else (tell(logits_V, token, wanted.logprobs),)
+    return Piece(choices=choices, finish=finish, num_tokens=row.num_tokens)
 
 
 def draw(logits_V: Tensor, wanted: Generation, draws: torch.Generator) -> int:

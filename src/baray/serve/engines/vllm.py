@@ -24,8 +24,8 @@ from typing import Any
 
 from baray.core import Fault, Refused
 from baray.serve.engines.layout import read_layout
-from baray.serve.engines.pool import PooledEngine
-from baray.serve.engines.port import FAILED, LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Piece
+from baray.serve.engines.pool import PooledEngine, code_of, failure
+from baray.serve.engines.port import LENGTH, STOP, Choice, Deliver, EngineOptions, Generation, Piece
 
 START_SECONDS = 900.0
 _POLL_SECONDS = 0.25
@@ -97,6 +97,7 @@ def _asking(path: Path) -> Callable[[Generation, Deliver, threading.Event], None
             response = connection.getresponse()
             if response.status != 200:
                 sys.stderr.write(f"vLLM: {response.status} {response.read(2000).decode(errors='replace')}\n")
+                deliver(failure(response.status))
                 return
             for told in _events(response):
                 deliver(_piece(told))
@@ -138,7 +139,7 @@ def _events(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
 
 def _piece(told: dict[str, Any]) -> Piece:
     if "error" in told:
-        return Piece(finish=FAILED)
+        return failure(code_of(told))
     choice = told["choices"][0]
     finish = {"stop": STOP, "length": LENGTH}.get(choice.get("finish_reason") or "", "")
     logs = (choice.get("logprobs") or {}).get("token_logprobs") or []
