@@ -56,7 +56,10 @@ class Raw:
             with closing(connection), contextlib.suppress(OSError):
                 data = b""
                 while b"\r\n\r\n" not in data:
-                    data += connection.recv(65536)
+                    more = connection.recv(65536)
+                    if not more:
+                        return  # whom it was for had left before it was asked
+                    data += more
                 head, _, body = data.partition(b"\r\n\r\n")
                 length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
                 while len(body) < length:

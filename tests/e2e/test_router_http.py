@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from baray.access import PUBLIC
-from baray.serve.router.messages import BODY_SECONDS
+from baray.serve.router.incoming import BODY_SECONDS
 from baray.train.classifier.package import write_weights
 from serve_house import DOCUMENTS, new_house, running_router, wait_until
 

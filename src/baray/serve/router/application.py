@@ -1,10 +1,10 @@
-"""The router's ASGI application: routes, errors, and the bounded pool that engines run in."""
+"""The router's application: routes, errors, and the bounded pool that engines run in."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +15,10 @@ from baray.serve.router.asker import Asker, find_route, identify, may_ask, sees_
 from baray.serve.router.completions import Completions
 from baray.serve.router.engines import House, admit, ask_desk, classify, question_object
 from baray.serve.router.follower import Follower
+from baray.serve.router.incoming import Incoming
 from baray.serve.router.messages import (
-    Receive,
     Request,
     Response,
-    Send,
     StreamedResponse,
     as_name,
     json_response,
@@ -27,8 +26,6 @@ from baray.serve.router.messages import (
     problem,
     read_json,
     read_request,
-    send_response,
-    send_stream,
     text_member,
 )
 from baray.serve.router.pages import PAGE_LANGUAGES, render_desk, render_trouble
@@ -55,7 +52,7 @@ class _Place:
 
 
 class Application:
-    """The router as an ASGI application."""
+    """The router: what it answers to a request."""
 
     def __init__(self, *, house: House, follower: Follower, home: Path) -> None:
         """Answer with `house` from what `follower` has loaded."""
@@ -80,37 +77,23 @@ class Application:
             "/desk/": _Place(method="GET", handler=self._desk_page, trouble=problem),
         }
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one request, or the server's life."""
-        if scope["type"] == "lifespan":
-            await self._live(receive, send)
-        elif scope["type"] == "http":
-            response = await self._respond(scope, receive)
-            if isinstance(response, StreamedResponse):
-                await send_stream(send, response)
-            else:
-                await send_response(send, response, with_body=scope["method"] != "HEAD")
+    def start(self) -> None:
+        """Follow the snapshot, in the running loop."""
+        self._follower.start()
 
-    async def _live(self, receive: Receive, send: Send) -> None:
-        """Follow the snapshot from start to stop; on stop hand over the spool."""
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self._follower.start()
-                await send({"type": "lifespan.startup.complete"})
-            else:
-                await self._follower.stop()
-                await self._replicas.close()
-                self._pool.shutdown()
-                self._house.spool.close()
-                self._house.quotas.close()
-                await send({"type": "lifespan.shutdown.complete"})
-                return
+    async def stop(self) -> None:
+        """Hand over the spool."""
+        await self._follower.stop()
+        await self._replicas.close()
+        self._pool.shutdown()
+        self._house.spool.close()
+        self._house.quotas.close()
 
-    async def _respond(self, scope: MutableMapping[str, Any], receive: Receive) -> Response | StreamedResponse:
+    async def respond(self, incoming: Incoming) -> Response | StreamedResponse:
+        """Answer one request. Raises nothing but its own cancellation."""
         trouble: Callable[[BarayError], Response] = problem
         try:
-            request = read_request(scope, receive)
+            request = read_request(incoming)
             place, rest = self._place(request.path)
             trouble = place.trouble
             _check_method(request, place)
@@ -119,7 +102,7 @@ class Application:
             return trouble(error)
         except Exception:  # noqa: BLE001 - recorded with its traceback, and told to the caller as a Fault
             # The boundary of the web: one request's failure is recorded and must not end the others.
-            _LOG.exception("A request to %s failed", _folder_of(scope["path"]))
+            _LOG.exception("A request to %s failed", _folder_of(incoming.target))
             return trouble(
                 Fault("router_failed", "Something went wrong here.", fix="Ask again; then tell the operator.")
             )
@@ -265,6 +248,6 @@ def _raising(error: BarayError) -> Callable[[Request, str], Awaitable[Response]]
     return handler
 
 
-def _folder_of(path: str) -> str:
+def _folder_of(target: bytes) -> str:
     """The first two parts of a path: never what somebody asked."""
-    return "/".join(path.split("/")[:3])
+    return "/".join(target.partition(b"?")[0].decode("ascii", "replace").split("/")[:3])

@@ -10,18 +10,16 @@ import asyncio
 import hashlib
 import json
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import aiohttp
 
 from baray.core import BarayError, Fault, NotFound, Refused, canonical_json
 from baray.serve.receipts import Line, Receipt
 from baray.serve.router.asker import Asker, ask_as, find_route, identify, may_ask
 from baray.serve.router.engines import House, admit
 from baray.serve.router.follower import Follower
+from baray.serve.router.links import Link, LinkLostError
 from baray.serve.router.messages import (
     Request,
     Response,
@@ -31,10 +29,10 @@ from baray.serve.router.messages import (
     read_json,
     text_member,
 )
-from baray.serve.router.presence import Presence, until_gone
+from baray.serve.router.presence import Presence
 from baray.serve.router.snapshot import Route, Snapshot
 from baray.serve.router.tally import Tally
-from baray.serve.router.upstreams import NobodyThereError, Pool, Replicas
+from baray.serve.router.upstreams import Errand, NobodyThereError, Pool, Replicas
 
 WAKE_SECONDS = 30.0
 WAKE_POLL_SECONDS = 0.05
@@ -78,10 +76,8 @@ class _Sending:
     """The Service's name as it was asked."""
     whom: str | None
     """As whom it is to be answered."""
-    path: str
-    """Of the Replica's route."""
-    data: bytes
-    """The body for the Replica."""
+    errand: Errand
+    """What the Replica is asked."""
 
 
 class Completions:
@@ -98,7 +94,7 @@ class Completions:
 
     async def close(self) -> None:
         """Close the connections to Replicas."""
-        await self._pool.close()
+        self._pool.close()
 
     async def answer(
         self, snapshot: Snapshot, asker: Asker, request: Request, path: str
@@ -111,16 +107,17 @@ class Completions:
             raise Refused("wrong_kind", f"'{name}' is a classifier.", fix="Ask it at POST /v1/classify.")
         streams = body.get("stream") is True and path != "/v1/embeddings"
         asked, data = self._begin(route, asker, body, streams=streams)
-        stack = AsyncExitStack()
+        errand = Errand(path=path, body=data, request_id=asked.id, most_bytes=0 if streams else MAX_ANSWER_BYTES)
+        sending = _Sending(request=request, name=name, whom=as_name(body), errand=errand)
+        link = None
         try:
-            async with Presence(request):
-                sending = _Sending(request=request, name=name, whom=as_name(body), path=path, data=data)
-                response = await self._send(asked, sending, stack)
-                if not streams or response.status != 200:
-                    return await self._whole(asked, response)
+            with Presence(request.incoming):
+                link = await self._send(asked, sending)
+                if not streams or link.status != 200:
+                    return await self._whole(asked, link)
             asked.streams = True
-            asked.tally.told_prompt(response.headers.get("X-Prompt-Tokens", ""))
-            return self._stream(asked, response, stack, request)
+            asked.tally.told_prompt(link.headers.get("x-prompt-tokens", ""))
+            return self._stream(asked, link, request)
         except Refused:
             self._keep_once(asked, "cut")  # the caller left; what is wrong with a request was said before
             raise
@@ -128,25 +125,23 @@ class Completions:
             if not asked.streams:
                 # Also where this is cancelled, or something fails that nobody foresaw: each request has one receipt.
                 self._keep_once(asked, "failed")
-                await stack.aclose()
+                if link is not None:
+                    self._pool.let_go(link)
 
-    async def _send(self, asked: _Asked, sending: _Sending, stack: AsyncExitStack) -> aiohttp.ClientResponse:
-        """The head of a Replica's response. Where those of the routes are all dead it waits for fresh ones, once."""
+    async def _send(self, asked: _Asked, sending: _Sending) -> Link:
+        """A Replica's answer, of a stream its head. Where those of the routes are all dead it waits for fresh ones, once."""
         replicas = asked.route.engine
         if not isinstance(replicas, Replicas) or not replicas.ready:
             replicas = await self._wake(asked, sending, besides=frozenset())
-        await self._forget_the_gone()
+        self._forget_the_gone()
         asked.sent = True
         try:
-            asking = self._pool.ask(replicas, sending.path, sending.data, request_id=asked.id)
-            return await stack.enter_async_context(asking)
+            return await self._pool.ask(replicas, sending.errand)
         except NobodyThereError:
             asked.sent = False
             replicas = await self._wake(asked, sending, besides=frozenset(one.id for one in replicas.ready))
         asked.sent = True
-        return await stack.enter_async_context(
-            self._pool.ask(replicas, sending.path, sending.data, request_id=asked.id)
-        )
+        return await self._pool.ask(replicas, sending.errand)
 
     def _begin(self, route: Route, asker: Asker, body: dict[str, Any], *, streams: bool) -> tuple[_Asked, bytes]:
         """The request as it is followed, and its body for the Replica. Raises Refused `bad_json`."""
@@ -173,11 +168,11 @@ class Completions:
         )
         return asked, _for_replica(body, streams=streams) if streams or "as" in body else data
 
-    async def _forget_the_gone(self) -> None:
+    def _forget_the_gone(self) -> None:
         """Close the connections to Replicas that the snapshot names no more; once for each snapshot."""
         if self._kept is not self._follower.current:
             self._kept = self._follower.current
-            await self._pool.keep(_sockets(self._kept))
+            self._pool.keep(_sockets(self._kept))
 
     async def _wake(self, asked: _Asked, sending: _Sending, *, besides: frozenset[str]) -> Replicas:
         """Replicas that come up, other than `besides`. Raises Fault `asleep`, `busy` (503)."""
@@ -213,64 +208,58 @@ class Completions:
                 return route.engine
         raise Fault("asleep", f"{asked.route.name} is starting.", fix="Ask again in half a minute.", status=503)
 
-    async def _whole(self, asked: _Asked, response: aiohttp.ClientResponse) -> Response:
-        body = bytearray()
-        try:
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise aiohttp.ClientPayloadError
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _lost() from error
-        whole = bytes(body)
-        asked.tally.whole(whole)
-        self._keep_once(asked, "completed" if response.status == 200 else "failed")
+    async def _whole(self, asked: _Asked, link: Link) -> Response:
+        """An answer that is given in one piece; also what a Replica says instead of a stream."""
+        pieces, size = [], 0
+        while piece := await link.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > MAX_ANSWER_BYTES:
+                raise LinkLostError
+        body = b"".join(pieces)
+        asked.tally.whole(body)
+        self._keep_once(asked, "completed" if link.status == 200 else "failed")
         headers = [("x-baray-answer", f"answer:{asked.id}")]
-        if "Retry-After" in response.headers:
-            headers.append(("retry-after", response.headers["Retry-After"]))
-        kind = response.headers.get("Content-Type", "application/json")
-        return Response(body=whole, status=response.status, content_type=kind, headers=tuple(headers))
+        if "retry-after" in link.headers:
+            headers.append(("retry-after", link.headers["retry-after"]))
+        kind = link.headers.get("content-type", "application/json")
+        return Response(body=body, status=link.status, content_type=kind, headers=tuple(headers))
 
-    def _stream(
-        self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
-    ) -> StreamedResponse:
+    def _stream(self, asked: _Asked, link: Link, request: Request) -> StreamedResponse:
         return StreamedResponse(
-            chunks=self._chunks(asked, response, stack, request),
+            chunks=self._chunks(asked, link, request),
             content_type="text/event-stream; charset=utf-8",
             headers=(("x-baray-answer", f"answer:{asked.id}"), ("x-accel-buffering", "no")),
         )
 
-    async def _chunks(
-        self, asked: _Asked, response: aiohttp.ClientResponse, stack: AsyncExitStack, request: Request
-    ) -> AsyncGenerator[bytes, None]:
+    async def _chunks(self, asked: _Asked, link: Link, request: Request) -> AsyncGenerator[bytes, None]:
         """The caller's part of the stream. Backpressure: nothing is read while the caller does not take."""
-        gone = asyncio.ensure_future(until_gone(request))
         # Closing the connection ends the read below: the Replica sees it and stops within a step.
-        gone.add_done_callback(lambda _: response.close())
-        tally = asked.tally
+        caller, tally = request.incoming, asked.tally
+        caller.when_gone(link.close)
+        if caller.gone:
+            link.close()
         try:
-            async for chunk in response.content.iter_any():
+            while chunk := await link.read():
                 out = tally.feed(chunk)
                 if out:
                     yield out
-            if not tally.ended and not gone.done():
-                raise aiohttp.ClientPayloadError
-            last = b"" if gone.done() else tally.last()
+            last = b"" if caller.gone else tally.last()
             self._keep_once(asked, "completed" if last else "cut")
             if last:
                 yield last
-        except (aiohttp.ClientError, TimeoutError, ValueError):
+        except (LinkLostError, ValueError):
             # ValueError: an event without end; what came before it is with the caller already.
-            self._keep_once(asked, "cut" if gone.done() else "failed")
-            if not gone.done():
-                yield b"data: " + openai_error(_lost()).body + b"\n\n"
+            self._keep_once(asked, "cut" if caller.gone else "failed")
+            if not caller.gone:
+                yield b"data: " + openai_error(LinkLostError()).body + b"\n\n"
         except BarayError as error:
             # The receipt could not be kept: the stream does not end as if all were well.
             yield b"data: " + openai_error(error).body + b"\n\n"
         finally:
-            gone.cancel()
+            caller.when_gone(None)
             self._keep_once(asked, "cut")
-            await stack.aclose()
+            self._pool.let_go(link)
 
     def _keep_once(self, asked: _Asked, outcome: str) -> None:
         """Write the receipt, unless it is written. Raises Fault `receipt_not_kept`."""
@@ -318,7 +307,3 @@ def _for_replica(body: dict[str, Any], *, streams: bool) -> bytes:
 def _sockets(snapshot: Snapshot | None) -> set[str]:
     engines = [route.engine for route in snapshot.routes] if snapshot else []
     return {replica.socket for engine in engines if isinstance(engine, Replicas) for replica in engine.ready}
-
-
-def _lost() -> Fault:
-    return Fault("replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, MutableMapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
+
+import httptools
 
 from baray.core import BarayError, Refused
+from baray.serve.router.incoming import Incoming
 
-MAX_BODY_BYTES = 1 << 20
-MAX_DRAINED_BYTES = 8 << 20  # read and thrown away, so that who sends a little too much hears why
-LINGER_SECONDS = 1.0  # the longest pause in what is thrown away
-BODY_SECONDS = 10.0
 MAX_QUERY_BYTES = 8192
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-_SAFE_HEADERS = (
-    ("cache-control", "no-store"),
-    ("x-robots-tag", "noindex, nofollow"),
-    ("x-content-type-options", "nosniff"),
-    ("referrer-policy", "no-referrer"),
-)
 _TITLES = {
     400: "Bad request", 401: "Who are you?", 403: "Not allowed", 404: "Not found", 405: "Wrong method", 408: "Too slow",
     413: "Too large", 429: "Too often",
@@ -44,8 +33,8 @@ class Request:
     """Last value of each name."""
     headers: dict[str, str]
     """Lower-case names."""
-    receive: Receive
-    """ASGI's."""
+    incoming: Incoming
+    """Where it comes from: its body, and whether the caller is still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,32 +65,24 @@ class StreamedResponse:
     """Beside the safe headers, which every response has."""
 
 
-def read_request(scope: MutableMapping[str, Any], receive: Receive) -> Request:
-    """The request of an ASGI scope. Raises Refused `bad_query`."""
-    raw = scope["query_string"]
-    if len(raw) > MAX_QUERY_BYTES:
-        raise Refused(
-            "bad_query", f"The query has {len(raw)} bytes.", fix=f"Keep it below {MAX_QUERY_BYTES}.", status=414
-        )
-    try:
-        query = dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20))
-    except ValueError as error:
-        raise Refused("bad_query", "The query cannot be read.", fix="Encode it as a form does.") from error
-    method = scope["method"]
+def read_request(incoming: Incoming) -> Request:
+    """The request of a head that has come. Raises Refused `bad_query`, `bad_request`."""
+    path, query = _parts(incoming.target)
+    method = incoming.method
     return Request(
         method="GET" if method == "HEAD" else method,
-        path=scope["path"],
+        path=path,
         query=query,
-        headers={name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]},
-        receive=receive,
+        headers=incoming.headers,
+        incoming=incoming,
     )
 
 
 async def read_json(request: Request) -> dict[str, Any]:
     """The JSON object in the body. Raises Refused `too_large`, `too_slow`, `bad_json`."""
-    data = await _read_body(request)
+    data = await request.incoming.body()
     try:
-        value = json.loads(data, parse_constant=_no_constant)
+        value = _decoded(data)
     except (ValueError, RecursionError) as error:
         raise Refused(
             "bad_json", "The body is not JSON.", fix='Send for example {"model": "desk", "question": "..."}.'
@@ -161,79 +142,36 @@ def openai_error(error: BarayError) -> Response:
     )
 
 
-async def send_response(send: Send, response: Response, *, with_body: bool) -> None:
-    """Send `response`; a HEAD gets the headers of the GET without its body."""
-    headers = [
-        ("content-type", response.content_type),
-        ("content-length", str(len(response.body))),
-        *_SAFE_HEADERS,
-        *response.headers,
-    ]
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": response.status, "headers": encoded})
-    await send({"type": "http.response.body", "body": response.body if with_body else b""})
-
-
-async def send_stream(send: Send, response: StreamedResponse) -> None:
-    """Send `response` piece by piece; `send` waits while the caller does not take, and so does what makes it."""
-    headers = [("content-type", response.content_type), *_SAFE_HEADERS, *response.headers]
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    async with aclosing(response.chunks) as chunks:
-        await send({"type": "http.response.start", "status": response.status, "headers": encoded})
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
-
-
-async def _read_body(request: Request) -> bytes:
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdecimal() or int(declared) > MAX_BODY_BYTES:
-        # Who asks before sending, or has very much to send, hears it at once.
-        if declared.isdecimal() and int(declared) <= MAX_DRAINED_BYTES and "expect" not in request.headers:
-            await _drain(request)
-        raise _too_large()
-    body = bytearray()
+def _parts(target: bytes) -> tuple[str, dict[str, str]]:
+    """Path, decoded, and query of a request's target."""
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            more = True
-            while more:
-                message = await request.receive()
-                if message["type"] == "http.disconnect":
-                    raise Refused("disconnected", "The connection ended before the request did.", status=400)
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(body) > MAX_BODY_BYTES:
-                    await _drain(request)
-                    raise _too_large()
-    except TimeoutError as error:
+        url = httptools.parse_url(target)
+        path = unquote((url.path or b"/").decode("ascii"))
+    except (httptools.HttpParserInvalidURLError, ValueError) as error:
+        raise Refused("bad_request", "The target of the request is no path.", fix="Send a path: /v1/models") from error
+    raw = url.query
+    if not raw:
+        return path, {}
+    if len(raw) > MAX_QUERY_BYTES:
         raise Refused(
-            "too_slow", f"The body did not come within {BODY_SECONDS:.0f} seconds.", fix="Send it again.", status=408
-        ) from error
-    return bytes(body)
+            "bad_query", f"The query has {len(raw)} bytes.", fix=f"Keep it below {MAX_QUERY_BYTES}.", status=414
+        )
+    try:
+        return path, dict(parse_qsl(raw.decode("ascii"), keep_blank_values=True, max_num_fields=20))
+    except ValueError as error:
+        raise Refused("bad_query", "The query cannot be read.", fix="Encode it as a form does.") from error
 
 
-async def _drain(request: Request) -> None:
-    """Read what is a little too much and throw it away.
-
-    Closing while the caller still sends makes its system reset the connection, and the caller never sees the answer.
-    """
-    drained = 0
-    while drained < MAX_DRAINED_BYTES:
-        try:
-            message = await asyncio.wait_for(request.receive(), LINGER_SECONDS)
-        except TimeoutError:
-            return
-        drained += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            return
-
-
-def _too_large() -> Refused:
-    return Refused("too_large", "The body is larger than 1 MB.", fix="Send less at once.", status=413)
+def _decoded(data: bytes) -> object:
+    """As `json.loads`, which would make a decoder each time."""
+    return _DECODER.decode(data.decode(json.detect_encoding(data), "surrogatepass"))
 
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
 
 
 def _extra_headers(error: BarayError) -> tuple[tuple[str, str], ...]:

@@ -1,27 +1,26 @@
-"""Running the router: its config, its socket, uvicorn with uvloop and httptools, and `router.json`."""
+"""Running the router: its config, its socket, its loop (uvloop), and `router.json`."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import os
+import signal
 import socket
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-import uvicorn
+import uvloop
 
 from baray.core import Ids, Refused, SystemClock
 from baray.serve.router import crew
 from baray.serve.router.application import Application
-from baray.serve.router.connection import Connection
 from baray.serve.router.engines import House
 from baray.serve.router.follower import Follower
+from baray.serve.router.listener import BACKLOG, Listener
 from baray.serve.router.quotas import Quotas
 from baray.serve.router.spool import Spool
-
-KEEP_ALIVE_SECONDS = 5
-BACKLOG = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +58,7 @@ def read_config(path: Path) -> RouterConfig:
 
 
 def make_app(config: RouterConfig) -> Application:
-    """The ASGI application of a home."""
+    """The application of a home."""
     home = Path(config.home)
     clock = SystemClock()
     ids = Ids(clock)
@@ -87,24 +86,26 @@ def main(config: RouterConfig) -> None:
 
 def _serve(config: RouterConfig, listener: socket.socket) -> None:
     """Answer on `listener` until SIGTERM or SIGINT; nothing is shared with other processes but the socket."""
-    server = uvicorn.Server(
-        uvicorn.Config(
-            make_app(config),
-            loop="uvloop",
-            http=Connection,
-            ws="none",
-            lifespan="on",
-            access_log=False,
-            log_config=None,
-            server_header=False,
-            date_header=True,
-            proxy_headers=False,
-            limit_concurrency=config.max_connections,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=config.drain_seconds,
-        )
-    )
-    server.run(sockets=[listener])
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_live(config, listener))
+
+
+async def _live(config: RouterConfig, listener: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def told() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, told)
+    app = make_app(config)
+    app.start()
+    callers = Listener(app.respond, most=config.max_connections, clock=SystemClock())
+    await callers.open(listener)
+    await stop.wait()
+    await callers.drain(config.drain_seconds, hurry)
+    await app.stop()
 
 
 def _listen(config: RouterConfig) -> socket.socket:

@@ -79,7 +79,9 @@ class Tally:
         return out
 
     def last(self) -> bytes:
-        """The event that ends a stream: sent after the receipt is kept."""
+        """The event that ends a stream: sent after the receipt is kept. Raises ValueError if it has not come."""
+        if not self.ended:
+            raise ValueError("a stream that was cut")
         out = DONE + b"\n\n"
         self._digest.update(out)
         return out

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import aiohttp
-
 from baray.core import Fault
+from baray.serve.router.links import (
+    CONNECT_AGAIN_SECONDS,
+    CONNECT_SECONDS,
+    IDLE_SECONDS,
+    SWEEP_SECONDS,
+    Link,
+    LinkLostError,
+)
 
-CONNECT_SECONDS = 2.0
-FIRST_BYTE_SECONDS = 300.0
-BETWEEN_BYTES_SECONDS = 60.0
 _TRY_ANOTHER = 503  # a Replica that drains, or has no slot and no place in its queue
 
 
@@ -44,6 +45,20 @@ class Replicas:
     """Those that were found healthy; empty while the Service is scaled to zero or starts."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Errand:
+    """What a Replica is asked."""
+
+    path: str
+    """Of the Replica's route."""
+    body: bytes
+    """JSON."""
+    request_id: str
+    """The Answer's id."""
+    most_bytes: int
+    """Of an answer that is wanted whole; 0 for one that is read piece by piece."""
+
+
 class NobodyThereError(Fault):
     """No Replica could be reached: nothing was sent, so that it may wait for others."""
 
@@ -62,90 +77,130 @@ class Pool:
 
     def __init__(self) -> None:
         """Open nothing yet."""
-        self._sessions: dict[str, aiohttp.ClientSession] = {}
-        self._busy: Counter[str] = Counter()
+        self._idle: dict[str, list[Link]] = {}
+        self._busy: dict[Link, str] = {}
+        self._loads: Counter[str] = Counter()
+        self._sweep: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def ask(
-        self, replicas: Replicas, path: str, body: bytes, *, request_id: str
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The head of the first Replica's response that takes the request; its body is read by the caller.
+    async def ask(self, replicas: Replicas, errand: Errand) -> Link:
+        """The answer, or its head, of the first Replica that takes the errand. `let_go` has to be called in the end.
 
         Raises Fault `replica_lost` (502) when every Replica was tried, as NobodyThereError if none of them was reached;
         `replica_slow` (504).
         """
-        tried: set[str] = set()
-        reached = False
-        while True:
-            left = [one for one in replicas.ready if one.id not in tried]
-            if not left and reached:
-                raise Fault(
-                    "replica_lost", "The replica ended in the middle.", fix="Ask again in a second.", status=502
-                )
-            if not left:
-                raise NobodyThereError(len(replicas.ready))
-            replica = min(left, key=lambda one: self._busy[one.socket])
-            tried.add(replica.id)
-            self._busy[replica.socket] += 1
+        left, reached = list(replicas.ready), False
+        while left:
+            replica = left[0] if len(left) == 1 else min(left, key=lambda one: self._loads[one.socket])
+            left.remove(replica)
+            link = None
+            self._loads[replica.socket] += 1  # before it is connected: who comes meanwhile goes to another
             try:
-                try:
-                    response = await self._send(replica, path, body, request_id)
-                except aiohttp.ClientConnectorError:
-                    continue  # nobody listens there any more
+                link = await self._sent(replica.socket, errand, last=not left)
                 reached = True
-                if response is None or (response.status == _TRY_ANOTHER and len(left) > 1):
-                    if response is not None:
-                        response.close()
-                    continue
-                # Closing and not releasing: a caller who left must stop the Replica's work, not wait for its rest.
-                try:
-                    yield response
-                finally:
-                    response.close()
-                return
+            except OSError:
+                continue  # nobody listens there any more
+            except LinkLostError:
+                reached = True
+                continue
             finally:
-                self._busy[replica.socket] -= 1
-                if not self._busy[replica.socket]:
-                    del self._busy[replica.socket]
+                if link is None:
+                    self._unload(replica.socket)
+            if link is not None:
+                return link
+        raise LinkLostError if reached else NobodyThereError(len(replicas.ready))
 
-    async def keep(self, sockets: set[str]) -> None:
+    def let_go(self, link: Link) -> None:
+        """The answer was taken, or is wanted no more: then the Replica is told by hanging up, and stops its work."""
+        socket = self._busy.pop(link)
+        self._unload(socket)
+        if link.reusable:
+            link.deadline = asyncio.get_running_loop().time() + IDLE_SECONDS
+            self._idle.setdefault(socket, []).append(link)
+        else:
+            link.close()
+
+    def keep(self, sockets: set[str]) -> None:
         """Close the connections to Replicas that are not among `sockets` and have nothing to do."""
-        for socket in [one for one in self._sessions if one not in sockets and not self._busy[one]]:
-            await self._sessions.pop(socket).close()
+        for socket in [one for one in self._idle if one not in sockets]:
+            for link in self._idle.pop(socket):
+                link.close()
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close all connections."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        if self._sweep is not None:
+            self._sweep.cancel()
+        self.keep(set())
+        for link in self._busy:
+            link.close()
 
-    async def _send(self, replica: Replica, path: str, body: bytes, request_id: str) -> aiohttp.ClientResponse | None:
-        """The response's head; None if the Replica ended meanwhile. Raises Fault `replica_slow`, and ClientConnectorError."""
-        headers = {"Content-Type": "application/json", "X-Request-Id": request_id}
+    async def _sent(self, socket: str, errand: Errand, *, last: bool) -> Link | None:
+        """A link with its answer, or its head; None if that Replica sends on to another one, where there is one.
+
+        Raises OSError where nobody listens, LinkLostError, Fault `replica_slow`.
+        """
+        link = self._resting(socket)
+        if link is not None:
+            try:
+                return await self._carried(link, socket, errand, last=last)
+            except LinkLostError:
+                if not link.silent:
+                    raise
+        # A connection that rested may have been closed just when it was used again: a fresh one tells.
         try:
-            async with asyncio.timeout(FIRST_BYTE_SECONDS):
-                return await self._session(replica.socket).post(
-                    f"http://replica{path}", data=body, headers=headers, allow_redirects=False
-                )
-        except TimeoutError as error:
-            raise Fault(
-                "replica_slow", f"No answer within {FIRST_BYTE_SECONDS:.0f} seconds.", fix="Ask for less.", status=504
-            ) from error
-        except aiohttp.ClientConnectorError:
-            raise
-        except aiohttp.ClientError:  # it is gone, or what it says is not HTTP
-            return None
+            fresh = await self._connect(socket)
+        except OSError as error:
+            if link is None:
+                raise
+            raise LinkLostError from error  # it was there a moment ago, and may have begun
+        return await self._carried(fresh, socket, errand, last=last)
 
-    def _session(self, socket: str) -> aiohttp.ClientSession:
-        session = self._sessions.get(socket)
-        if session is None:
-            session = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(path=socket, limit=0, keepalive_timeout=30),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=CONNECT_SECONDS, sock_read=BETWEEN_BYTES_SECONDS
-                ),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-            )
-            self._sessions[socket] = session
-        return session
+    async def _carried(self, link: Link, socket: str, errand: Errand, *, last: bool) -> Link | None:
+        """The link, once the answer or its head is there; None as of `_sent`."""
+        taken = False
+        self._busy[link] = socket
+        try:
+            link.send(errand.path, errand.body, request_id=errand.request_id, most=errand.most_bytes)
+            await link.answered()
+            taken = last or link.status != _TRY_ANOTHER
+            return link if taken else None
+        finally:
+            if not taken:
+                del self._busy[link]
+                link.close()
+
+    def _resting(self, socket: str) -> Link | None:
+        """A connection that is open and has nothing to do."""
+        links = self._idle.get(socket)
+        while links:
+            link = links.pop()
+            if link.reusable:
+                return link
+        return None
+
+    async def _connect(self, socket: str) -> Link:
+        """A fresh connection. A full queue of who wants to connect is waited for. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        if self._sweep is None:
+            self._sweep = loop.call_later(SWEEP_SECONDS, self._expire, loop)
+        end = loop.time() + CONNECT_SECONDS
+        while True:
+            try:
+                return (await loop.create_unix_connection(lambda: Link(loop), socket))[1]
+            except BlockingIOError:
+                if loop.time() > end:
+                    raise
+                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+
+    def _expire(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close what rested long, give up what is waited for too long."""
+        now = loop.time()
+        for link in [*self._busy, *(link for links in self._idle.values() for link in links)]:
+            link.expire(now)
+        for socket, links in list(self._idle.items()):
+            self._idle[socket] = [link for link in links if link.reusable]
+        self._sweep = loop.call_later(SWEEP_SECONDS, self._expire, loop)
+
+    def _unload(self, socket: str) -> None:
+        self._loads[socket] -= 1
+        if not self._loads[socket]:
+            del self._loads[socket]
