@@ -1,6 +1,6 @@
 """Khmer and English text, and the Index that is searched.
 
-Owns: normalisation and clusters of Khmer, digits, languages, sentences, redaction, line breaks for HTML; search terms,
+Owns: normalisation, clusters and words of Khmer, digits, languages, sentences, redaction, line breaks for HTML; search terms,
 passages, the Index format, ranking; which Documents are held out. Standard library only.
 Does not own: reading files, which documents enter an Index, what is answered to whom.
 """
@@ -16,6 +16,9 @@ from baray.text.index.terms import search_form, terms
 from baray.text.khmer import clusters, fold_digits, normalise
 from baray.text.language import Quality, language, language_shares, quality
 from baray.text.redact import redact
+from baray.text.segmentation.learning import learn_lexicon
+from baray.text.segmentation.lexicon import read_lexicon, word_model
+from baray.text.segmentation.reading import WordModel, segment, words
 from baray.text.sentences import sentences
 
 __all__ = [
@@ -30,21 +33,27 @@ __all__ = [
     "Part",
     "Quality",
     "Query",
+    "WordModel",
     "break_lines",
     "choose",
     "clusters",
     "fold_digits",
     "language",
     "language_shares",
+    "learn_lexicon",
     "normalise",
     "open_index",
     "parts",
     "quality",
     "quote_spans",
+    "read_lexicon",
     "read_question",
     "redact",
     "search_form",
+    "segment",
     "sentences",
     "terms",
+    "word_model",
+    "words",
     "write_index",
 ]

@@ -13,7 +13,7 @@ import re
 import unicodedata
 
 BASE = "\u1780-\u17b3"
-_MARK = "\u17b6-\u17d1\u17d3\u17dd"
+MARK = "\u17b6-\u17d1\u17d3\u17dd"
 _VOWEL = "\u17b6-\u17c5"
 _SIGN = "\u17c6\u17cb\u17cd-\u17d1\u17d3\u17dd"
 _SHIFTER = "\u17c9\u17ca"
@@ -21,12 +21,12 @@ _FINAL = "\u17c7\u17c8"
 _ROBAT = "\u17cc"
 _COENG = "\u17d2"
 _COENG_RO = "\u17d2\u179a"
-_UNIT = f"(?:{_COENG}[{BASE}]|[{_MARK}])"
+_UNIT = f"(?:{_COENG}[{BASE}]|[{MARK}])"
 
 # Soft hyphen, zero-width characters, direction marks, word joiner, byte order mark, and the two inherent vowels that
 # Unicode says not to use: none of them is seen, each splits words that look equal.
-_INVISIBLE = "\u00ad\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
-_STRIP = re.compile(f"[{_INVISIBLE}]+")
+INVISIBLE = "\u00ad\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff"
+_STRIP = re.compile(f"[{INVISIBLE}]+")
 
 # Two adjacent units in the wrong order, two vowels, or -u under samyok sannya: every disorder has one of these pairs.
 _PAIR = (

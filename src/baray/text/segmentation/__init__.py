@@ -1,0 +1,1 @@
+"""Words of Khmer, which is written without spaces: units, the model of a lexicon, the cheapest reading, learning."""
