@@ -11,10 +11,21 @@ from types import TracebackType
 from baray.data.documents.ahead import Ahead
 from baray.data.documents.apart import Apart
 from baray.data.documents.nouns import Document, Paper, Preparation, Refused
+from baray.data.documents.order import papers_of
 from baray.data.documents.prepare import compared_digest, document_id, documents, tidy
 from baray.data.readers import is_packed, is_scan
 
-__all__ = ["Document", "Paper", "Preparation", "Refused", "compared_digest", "document_id", "prepared", "tidy"]
+__all__ = [
+    "Document",
+    "Paper",
+    "Preparation",
+    "Refused",
+    "compared_digest",
+    "document_id",
+    "papers_of",
+    "prepared",
+    "tidy",
+]
 
 _PROCESS_BYTES = 64_000_000
 _HARMLESS_BYTES = 1_000_000

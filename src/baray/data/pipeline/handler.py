@@ -19,24 +19,24 @@ from baray.access import Label, flows, join, parse_label
 from baray.catalog import Output
 from baray.core import Fault
 from baray.core import Refused as RefusedRun
-from baray.data.documents import Document, Paper, Preparation, Refused, prepared
+from baray.data.documents import Document, Paper, Preparation, Refused, papers_of, prepared
 from baray.data.duplicates.minhash import BANDS, Words, band_keys
 from baray.data.duplicates.rules import Drop, NearRule, exact, near, preference
+from baray.data.pipeline.croissant import croissant, origins_of
 from baray.data.pipeline.output import (
-    DROPPED,
+    DROP_COLUMNS,
     ROWS,
     Identity,
-    Origin,
     Parts,
     Preview,
     Spill,
     Tally,
-    croissant,
     entries,
+    write_dropped,
     write_json,
 )
 from baray.data.pipeline.steps import STEPS, judge
-from baray.data.readers import ReadOptions, SourceFile, find_ocr
+from baray.data.readers import ReadOptions, find_ocr
 from baray.data.recipes import TextRecipe, read_options
 
 if TYPE_CHECKING:
@@ -51,10 +51,6 @@ _READERS_SHARE = 0.6
 _LEAST_READER_BYTES = 512_000_000
 _TITLE_CHARACTERS = 160
 _FACTS = dict.fromkeys(("key", "label", "valid_from", "valid_until", "path", "head"), pl.String) | {"record": pl.Int32}
-_DROP_COLUMNS = {
-    **dict.fromkeys(("id", "path", "step", "reason", "text", "detail", "fix", "fate", "label"), pl.String),
-    "record": pl.Int32,
-}
 _SPILL = {
     **dict.fromkeys(("id", "text", "path", "source_digest", "title", "language", "key", "kinds"), pl.String),
     **dict.fromkeys(("label", "valid_from", "valid_until", "office"), pl.String),
@@ -71,7 +67,7 @@ def build(context: AttemptContext) -> list[Output]:
     name = context.spec["name"]
     folder = context.out / name
     folder.mkdir(parents=True, exist_ok=True)
-    sieve = _gather(context, recipe, _papers(context))
+    sieve = _gather(context, recipe, papers_of(context.inputs))
     drops = _duplicates(sieve, recipe, context.today)
     identity = _write(sieve, drops, folder)
     report = sieve.tally.report(STEPS)
@@ -95,42 +91,10 @@ def build(context: AttemptContext) -> list[Output]:
             folder=folder,
             report=report,
             date=context.today,
-            origins=_origins(context),
+            origins=origins_of(context.inputs),
         ),
     )
     return [_output(name, identity.digest(), folder, sieve.tally, report)]
-
-
-def _origins(context: AttemptContext) -> list[Origin]:
-    return [
-        Origin(title=one.title or one.ref, ref=one.ref, digest=one.digest, licences=one.licences, owner=one.owner)
-        for _, one in sorted(context.inputs.items())
-    ]
-
-
-def _papers(context: AttemptContext) -> list[Paper]:
-    """Files of all Sources in the order of the identity. With several Sources, the path begins with the Source's name."""
-    sources = {name: found for name, found in sorted(context.inputs.items()) if found.kind == "source"}
-    found = [
-        (file.digest, f"{source}/{file.path}" if len(sources) > 1 else file.path, file)
-        for source, version in sources.items()
-        for file in version.files
-    ]
-    papers: list[Paper] = []
-    for digest, path, file in sorted(found, key=lambda one: one[:2]):
-        papers.append(
-            Paper(
-                path=path,
-                digest=digest,
-                file=SourceFile(path=path, blob=Path(file.blob), bytes=file.bytes),
-                label=str(parse_label(file.label)),
-                valid_from=file.valid_from,
-                valid_until=file.valid_until,
-                office=file.office,
-                twin=bool(papers) and papers[-1].digest == digest,
-            )
-        )
-    return papers
 
 
 class _Sieve:
@@ -163,7 +127,7 @@ class _Sieve:
 
     def flush(self) -> None:
         """Judge what has come since the last time."""
-        self.dropped.write(pl.DataFrame(self._refused, schema=_DROP_COLUMNS))
+        self.dropped.write(pl.DataFrame(self._refused, schema=DROP_COLUMNS))
         if self._batch:
             judged = judge(pl.DataFrame([_row(one) for one in self._batch], schema=_SPILL), self._recipe)
             self.drop(judged.filter(pl.col("step").is_not_null()))
@@ -178,7 +142,7 @@ class _Sieve:
         """Put rows with step, reason and detail among the dropped ones."""
         for step, reason, count in frame.group_by("step", "reason").len().iter_rows():
             self.tally.dropped[(step, reason)] += count
-        self.dropped.write(frame.with_columns(fate=pl.lit("dropped"), fix=pl.lit("")).select(_DROP_COLUMNS.keys()))
+        self.dropped.write(frame.with_columns(fate=pl.lit("dropped"), fix=pl.lit("")).select(DROP_COLUMNS.keys()))
 
     def facts(self) -> pl.DataFrame:
         """What deduplication needs of all survivors."""
@@ -281,24 +245,8 @@ def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> I
         data.write(stay)
     data.close()
     preview.close()
-    _write_dropped(sieve, folder)
+    write_dropped(sieve.dropped, sieve.tally.labels, folder)
     return identity
-
-
-def _write_dropped(sieve: _Sieve, folder: Path) -> None:
-    """`dropped/*.parquet`. A row above the Dataset's own label shows only that it was there, and why it is not."""
-    whole = _whole_label(sieve)
-    parts = Parts(folder / "dropped", DROPPED)
-    for frame in sieve.dropped.frames():
-        hidden = [label for label in frame["label"].unique().to_list() if not flows(parse_label(label), whole)]
-        withheld = pl.col("label").is_in(hidden)
-        parts.write(
-            frame.with_columns(
-                pl.when(withheld).then(pl.lit("")).otherwise(pl.col(name)).alias(name)
-                for name in ("id", "path", "text", "detail")
-            )
-        )
-    parts.close()
 
 
 def _refusals(sieve: _Sieve) -> list[dict[str, str]]:

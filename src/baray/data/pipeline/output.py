@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from baray.access import flows, join, parse_label
 from baray.catalog import FileEntry
 from baray.core import canonical_json, digest_file
 
@@ -60,8 +60,13 @@ _IDENTITY_HEAD = b"baray dataset rows 1\n"
 _PART_BYTES = 256_000_000
 _PREVIEW_ROWS = 100
 _PREVIEW_CHARACTERS = 2000
-_NO_LICENCE = "NOASSERTION"
-_SPDX = re.compile(r"[A-Za-z0-9.+-]+")
+
+
+DROP_COLUMNS = {
+    **dict.fromkeys(("id", "path", "step", "reason", "text", "detail", "fix", "fate", "label"), pl.String),
+    "record": pl.Int32,
+}
+"""Columns of what is left out, while the Run lasts."""
 
 
 class Identity:
@@ -251,129 +256,20 @@ class Tally:
         return found
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """One of the Sources that a Dataset is made of, as its description tells of it."""
-
-    title: str
-    """Any script."""
-    ref: str
-    """For example source:letters@v1."""
-    digest: str
-    """Identity of the version."""
-    licences: tuple[str, ...]
-    """SPDX identifiers, or whatever text its owner gave; NOASSERTION for none."""
-    owner: str
-    """Who answers for it."""
-
-
-def croissant(
-    *, name: str, digest: str, folder: Path, report: dict[str, Any], date: str, origins: list[Origin]
-) -> dict[str, Any]:
-    """Metadata in the Croissant format 1.0 (MLCommons), which loaders of other tools read."""
-    titles = list(dict.fromkeys(origin.title for origin in origins if origin.title)) or [name]
-    owners = list(dict.fromkeys(origin.owner for origin in origins if origin.owner)) or [name]
-    files = [
-        {
-            "@type": "cr:FileObject",
-            "@id": path.name,
-            "name": path.name,
-            "contentUrl": f"data/{path.name}",
-            "encodingFormat": "application/x-parquet",
-            "sha256": digest_file(path).removeprefix("sha256:"),
-            "contentSize": f"{path.stat().st_size} B",
-        }
-        for path in sorted((folder / "data").glob("*.parquet"))
-    ]
-    parts = {"@type": "cr:FileSet", "@id": "parts", "name": "parts", "includes": "data/*.parquet"}
-    parts |= {"encodingFormat": "application/x-parquet"}
-    return {
-        "@context": _CROISSANT_CONTEXT,
-        "@type": "sc:Dataset",
-        "name": name,
-        "alternateName": titles,
-        "description": f"{report['kept']} cleaned and deduplicated Documents of: {', '.join(titles)}.",
-        "conformsTo": "http://mlcommons.org/croissant/1.0",
-        "version": f"1.0.0+{digest.replace(':', '.')}",
-        "identifier": digest,
-        "url": f"urn:baray:dataset:{name}",
-        "license": sorted({_licence(one) for origin in origins for one in origin.licences}) or [_NO_LICENCE],
-        "creator": [{"@type": "sc:Organization", "name": owner} for owner in owners],
-        "citeAs": f"{', '.join(owners)}: {', '.join(titles)} ({name}), {date}, {digest}",
-        "isBasedOn": [
-            {
-                "@type": "sc:CreativeWork",
-                "name": origin.title,
-                "identifier": origin.digest,
-                "url": f"urn:baray:{origin.ref}",
-            }
-            for origin in origins
-        ],
-        "datePublished": date,
-        "inLanguage": sorted(language for language in report["languages"] if language != "other"),
-        "distribution": [*files, parts],
-        "recordSet": [{"@type": "cr:RecordSet", "@id": "documents", "name": "documents", "field": _fields()}],
-    }
-
-
-def _licence(text: str) -> str:
-    """The address that SPDX gives an identifier; other text stays as its owner wrote it."""
-    known = text != _NO_LICENCE and _SPDX.fullmatch(text) is not None
-    return f"https://spdx.org/licenses/{text}" if known else text
-
-
-def _fields() -> list[dict[str, Any]]:
-    types = {pa.string(): "sc:Text", pa.int32(): "sc:Integer", pa.float64(): "sc:Float"}
-    return [
-        {
-            "@type": "cr:Field",
-            "@id": f"documents/{column.name}",
-            "name": column.name,
-            "dataType": types[column.type],
-            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}},
-        }
-        for column in ROWS
-    ]
-
-
-_CROISSANT_CONTEXT = {
-    "@language": "en",
-    "@vocab": "https://schema.org/",
-    "sc": "https://schema.org/",
-    "cr": "http://mlcommons.org/croissant/",
-    "rai": "http://mlcommons.org/croissant/RAI/",
-    "dct": "http://purl.org/dc/terms/",
-    "citeAs": "cr:citeAs",
-    "column": "cr:column",
-    "conformsTo": "dct:conformsTo",
-    "data": {"@id": "cr:data", "@type": "@json"},
-    "equivalentProperty": "cr:equivalentProperty",
-    "samplingRate": "cr:samplingRate",
-    "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
-    "examples": {"@id": "cr:examples", "@type": "@json"},
-    "extract": "cr:extract",
-    "field": "cr:field",
-    "fileObject": "cr:fileObject",
-    "fileProperty": "cr:fileProperty",
-    "fileSet": "cr:fileSet",
-    "format": "cr:format",
-    "includes": "cr:includes",
-    "isLiveDataset": "cr:isLiveDataset",
-    "jsonPath": "cr:jsonPath",
-    "key": "cr:key",
-    "md5": "cr:md5",
-    "parentField": "cr:parentField",
-    "path": "cr:path",
-    "recordSet": "cr:recordSet",
-    "references": "cr:references",
-    "regex": "cr:regex",
-    "repeated": "cr:repeated",
-    "replace": "cr:replace",
-    "separator": "cr:separator",
-    "source": "cr:source",
-    "subField": "cr:subField",
-    "transform": "cr:transform",
-}
+def write_dropped(dropped: Spill, labels: Iterable[str], folder: Path) -> None:
+    """`dropped/*.parquet`. A row above the join of `labels`, the Dataset's own, shows only that it was there, and why it is not."""
+    whole = join(parse_label(label) for label in labels)
+    parts = Parts(folder / "dropped", DROPPED)
+    for frame in dropped.frames():
+        hidden = [label for label in frame["label"].unique().to_list() if not flows(parse_label(label), whole)]
+        withheld = pl.col("label").is_in(hidden)
+        parts.write(
+            frame.with_columns(
+                pl.when(withheld).then(pl.lit("")).otherwise(pl.col(name)).alias(name)
+                for name in ("id", "path", "text", "detail")
+            )
+        )
+    parts.close()
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
