@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -159,9 +160,19 @@ def test_options_that_say_nothing_are_refused(options):
 
 def test_a_budget_becomes_steps(source, tmp_path):
     lines: list[str] = []
-    (output,) = train(lm_context(tmp_path, source, lines=lines, steps="0", budget="2s"))
+    (output,) = train(lm_context(tmp_path / "budget", source, lines=lines, steps="0", budget="2s", precision="auto"))
     assert output.summary["steps"] > 5
     assert output.summary["tokens"] == output.summary["steps"] * 256
+    # What was measured is told as a command that names no time: it gives the same bytes.
+    words = shlex.split(output.summary["again"])
+    assert words[:3] == ["baray", "train", "lm"]
+    told = dict(word.split("=", 1) for word in words if "=" in word)
+    assert "budget" not in told
+    assert "auto" not in told.values()
+    (again,) = train(lm_context(tmp_path / "again", source, **told))
+    assert again.digest == output.digest
+    assert again.summary["again"] == output.summary["again"]
+    assert output.summary["again"] in (tmp_path / "budget/attempt-1/out/small/README.md").read_text()
 
 
 def test_windows_come_in_the_order_of_the_seed(source):

@@ -263,6 +263,17 @@ def test_shares_need_processes_to_hold_them():
     assert shared.memory_bytes < 0.4 * whole.memory_bytes
 
 
+def test_a_budget_stays_what_the_first_attempt_measured(source, tmp_path):
+    options = {"steps": "0", "budget": "4s", "checkpoint_every": "3"}
+    process = start_attempt(tmp_path, source, **options)
+    (planned,) = [line for line in wait_for_lines(process, "step ") if line.startswith("training: ")]
+    kill(process)
+    output = finish(tmp_path, source, **options)
+    assert "resumed at step" in output
+    assert "training: " not in output
+    assert f"training: {len(losses(tmp_path)):,} steps" in planned
+
+
 def losses(run: Path) -> list[float]:
     lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [line["value"] for line in lines if line["name"] == "loss"]

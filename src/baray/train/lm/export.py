@@ -137,6 +137,10 @@ def _card(name: str, summary: Mapping[str, Any], plan: Plan, material: Material)
         "",
         f"From `{material.ref}` (`{material.digest}`), {plan.steps:,} steps of {plan.batch_tokens:,} tokens, "
         f"{plan.flops:.2g} FLOPs. Licences of the text: {', '.join(material.licences) or 'none stated'}.",
+        "What was measured and decided before the first step stands in this command, which makes the same bits on such a machine:",
+        "",
+        f"    {summary['again']}",
+        "",
         f"Label: `{material.label}`; a model can repeat what it read, so it carries that label.",
         "",
         "`evaluation.json` holds all numbers, `bom.json` the parts and their licences, `model.sig` signs every file.",

@@ -6,7 +6,7 @@ import shutil
 import sysconfig
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,7 @@ def _finish(
     rounded = Network(frozen.plan.shape)
     rounded.load_state_dict({key: value.float() for key, value in tensors.items()})
     summary = _summary(training) | {
+        "again": _again(context, read_options(Lm, context.spec["options"]), frozen, source.ref),
         "held_out_loss": held_out_loss(rounded, held.first(LOOK_TOKENS)),
         "held_out_tokens": len(held.ids),
         "bits_per_byte": final_bits(rounded, files, held, lambda done, total: context.progress(done, total, "windows")),
@@ -182,6 +183,22 @@ def _finish(
         files=tuple(FileEntry(path=p.name, digest=digest_file(p), bytes=p.stat().st_size) for p in paths),
         summary=summary,
     )
+
+
+def _again(context: AttemptContext, config: Lm, frozen: Frozen, ref: str) -> str:
+    """The command that makes the same bits on such a machine: with what was measured and decided instead of `budget` and `auto`."""
+    told = asdict(config) | {
+        "steps": frozen.plan.steps,
+        "precision": frozen.precision,
+        "compile": "yes" if frozen.compiled else "no",
+        "learning_rate": frozen.peak_rate,
+    }
+    del told["budget"]
+    usual = asdict(Lm())
+    kept = ("steps", "precision", "compile", "learning_rate", "seed", "params", "context", "batch_tokens")
+    settings = [f"--set {name}={value}" for name, value in told.items() if name in kept or value != usual[name]]
+    room = f"--cpus {context.cpus} --memory {context.memory_bytes}"
+    return f"baray train lm --dataset {ref} --name {context.spec['name']} {room} {' '.join(settings)}"
 
 
 def _summary(training: Training) -> dict[str, Any]:
