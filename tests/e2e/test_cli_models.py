@@ -171,3 +171,10 @@ def test_an_imported_model_is_taught_with_the_label_of_both(home, imported, tmp_
     right = [greedy(theirs, prompt, TOKENS) for prompt in prompts]
     gguf = home.json("model", "export", f"helper-{kind}", str(tmp_path / "gguf"), "--format", "gguf")["file"]
     assert of_llamacpp(gguf, prompts, TOKENS) == [tokenizer.decode(one, skip_special_tokens=True) for one in right]
+
+
+def test_a_training_on_several_machines_is_refused_while_nothing_places_one(home):
+    asked = ("train", "lm", "--dataset", "nothing", "--name", "wide", "--nodes", "2")
+    error = home.json(*asked, code=1)["error"]
+    assert error["code"] == "one_machine"
+    assert "processes=2" in error["fix"]

@@ -42,6 +42,7 @@ TRAIN = Leaf(
             "--set", "settings", multiple=True, metavar="KEY=VALUE", help="An option of the recipe; `baray recipes`."
         ),
         option("--cpus", type=int, help="Cores; `lm` takes all that are free unless told otherwise."),
+        option("--nodes", type=int, help="Machines that share it; one, until something places Runs on several."),
         option("--memory", metavar="SIZE", help="Memory, for example 8GB; 2GB unless told otherwise."),
         option(
             "--time", metavar="DURATION", help="Longest time of an Attempt, for example 3d; 24h unless told otherwise."

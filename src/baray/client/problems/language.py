@@ -32,6 +32,7 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "engines_missing": Khmer(says="ខ្វះកម្មវិធីសម្រាប់សរសេរ GGUF។", fix="រៀបចំវា៖ {command}"),
     "gguf_failed": Khmer(says="សរសេរ GGUF មិនបាន។", fix="សូមព្យាយាមម្តងទៀត"),
     "no_checkpoint": Khmer(says="រកចំណុចរក្សាទុកនៃការបង្វឹកមិនឃើញទេ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
+    "one_machine": Khmer(says="ការបង្វឹកមួយ ដំណើរការលើម៉ាស៊ីនតែមួយ។", fix="កុំដាក់ --nodes; ប្រើ --set processes=2"),
     "process_failed": Khmer(says="ដំណើរការមួយនៃការបង្វឹកបានបរាជ័យ។", fix="មើលកំណត់ហេតុ៖ baray run logs RUN"),
     "not_killed": Khmer(
         says="ដំណើរការបង្វឹកជារបស់អ្នកប្រើផ្សេង។", fix="ដំណើរការដោយអ្នកដែលចាប់ផ្តើមម៉ាស៊ីនមេ ឬ baray demo --home DIR"

@@ -62,6 +62,13 @@ def build_index(request: Request, who: Who, body: IndexBody) -> dict[str, Any]:
 @router.post("/models", status_code=202)
 def train_model(request: Request, who: Who, body: TrainBody) -> dict[str, Any]:
     """Train a Model on a Dataset or a Source."""
+    if body.nodes > 1:
+        # What places one Run on several machines tells their processes where to meet; nothing here does.
+        raise Refused(
+            "one_machine",
+            f"A training runs on one machine here, not on {body.nodes}.",
+            fix="Leave --nodes out; on one machine several processes share the work: --set processes=2",
+        )
     full = BuildBody(
         name=body.name,
         recipe=body.recipe,

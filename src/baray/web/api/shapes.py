@@ -91,6 +91,7 @@ class TrainBody(Body):
     cpus: int = Field(default=0, ge=0, le=1024)
     memory: str = "2GB"
     time: str = "24h"
+    nodes: int = Field(default=1, ge=1, le=10_000)
 
 
 class RunBody(Body):
