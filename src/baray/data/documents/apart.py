@@ -3,10 +3,14 @@
 A file of one megabyte can unpack to gigabytes, and a damaged one can crash the library that reads it. The limits are set
 by the process itself before it reads; when it dies, its last file is refused with the reason, and another takes its
 place. What it says comes back as JSON: whoever took it over could write wrong Documents, and no more.
+
+Each is two: one that reads, and one that waits for it and says what it died of. The kernel tells a process that begins by
+exec the peak of memory of whoever started it; only of one that was forked by a small process is the peak its own.
 """
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import queue
@@ -20,7 +24,7 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from baray.data.documents.nouns import Document, Paper, Preparation, Refused
 from baray.data.documents.prepare import document_id, documents
@@ -136,13 +140,12 @@ class _Reader:
 
     def _reason(self) -> Refusal:
         """Why the process died."""
-        _pid, status, used = os.wait4(self._process.pid, 0)
-        self._process.returncode = code = os.waitstatus_to_exitcode(status)
+        code = self._process.wait()
         self._close()
         if code == -signal.SIGXCPU:
             detail = f"It was not read after {self._seconds} s of work."
             return Refusal(index=0, reason="timeout", detail=detail, fix="Print it anew to PDF, or split it.")
-        if code == _EXIT_MEMORY or used.ru_maxrss * 1024 > _NEAR * self._limit:
+        if code == _EXIT_MEMORY:
             detail = f"Reading it takes more than {self._limit // 1_000_000} MB of memory."
             return Refusal(index=0, reason="too_large", detail=detail, fix="Split it into smaller files.")
         detail = f"The process that read it ended with {code}."
@@ -190,15 +193,38 @@ def _heard(value: dict[str, Any], paper: Paper) -> Document | Refused:
 # --- the process ----------------------------------------------------------------------------------------------------
 
 _EXIT_MEMORY = 77
+_PR_SET_PDEATHSIG = 1
 _DOCUMENT = tuple(one.name for one in fields(Document) if one.name != "paper")
 
 
 def main() -> int:
-    """Read what is asked for on stdin, until it ends."""
+    """Read what is asked for on stdin, until it ends, in a process below this one; end as that one did."""
     asked = json.loads(sys.stdin.buffer.readline())
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    above = os.getpid()
+    below = os.fork()
+    if below:
+        _end_as(below, _NEAR * asked["read"]["most_memory"])
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    return 0 if os.getppid() != above else _read_all(asked)
+
+
+def _end_as(below: int, near_bytes: float) -> NoReturn:
+    """Wait for the process that reads, and end as it ended; one that was killed with much memory in hand died of that."""
+    _pid, status, used = os.wait4(below, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code and code != -signal.SIGXCPU and used.ru_maxrss * 1024 > near_bytes:
+        code = _EXIT_MEMORY
+    if code < 0:
+        if -code in {signal.SIGINT, signal.SIGPIPE, signal.SIGXFSZ}:  # those that Python takes for itself
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def _read_all(asked: dict[str, Any]) -> int:
     options = ReadOptions(**asked["read"] | {"ocr": tuple(asked["read"]["ocr"]) if asked["read"]["ocr"] else None})
     preparation = Preparation(read=options, redact=asked["redact"])
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The hard limit stays: the program for OCR, which is started from here, has a limit of its own.
     _soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     most = options.most_memory if hard == resource.RLIM_INFINITY else min(hard, options.most_memory)
