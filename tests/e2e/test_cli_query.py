@@ -96,3 +96,13 @@ def test_a_diff_names_the_documents(home):
     assert found["same"] is False
     assert "letter-9.txt" in home.run("dataset", "diff", "letters@v1", "letters@v2")[0]
     assert home.json("dataset", "diff", "letters@v1", "letters@v1")["documents"] == []
+
+
+def test_a_table_has_typed_columns(home):
+    fees = home.path.parent / "fees.csv"
+    fees.write_text("service,fee,opened\nBirth certificate,5000,2026-01-02\nLand title,20000,3/2/2026\n")
+    home.run("dataset", "build", "table", "--name", "fees", "--input", "fees.csv", "--set", "units=fee=KHR", "--follow")
+    found = ask(home, "SELECT max(fee) AS most, min(opened) AS first FROM fees")
+    assert found["rows"] == [[20000, "2026-01-02"]]
+    assert [column["type"] for column in found["columns"]] == ["BIGINT", "DATE"]
+    assert "integer (KHR)" in home.run("dataset", "show", "fees")[0]

@@ -12,10 +12,11 @@ from baray.core import Refused
 HANDLERS = {
     "text": "baray.data.pipeline.handler:build",
     "tokens": "baray.data.tokens.handler:build",
+    "table": "baray.data.tables.handler:build",
     "desk": "baray.data.indexing:build",
 }
 """Recipe -> dotted name of the handler that an attempt's process loads."""
-TAKES = {"text": ("source",), "tokens": ("dataset",), "desk": ("dataset",)}
+TAKES = {"text": ("source",), "tokens": ("dataset",), "table": ("source",), "desk": ("dataset",)}
 """Recipe -> kinds of input that it is made of."""
 ALL_CPUS = frozenset({"tokens"})
 """Recipes that take all free cores unless told otherwise."""
@@ -28,7 +29,7 @@ QUERY_MODULE = "baray.data.queries.sql"
 Value: TypeAlias = Any
 """A value of an option: text, whole number, number, or yes and no."""
 
-T = TypeVar("T", bound="TextRecipe | TokensRecipe | DeskIndexRecipe")
+T = TypeVar("T", bound="TextRecipe | TokensRecipe | TableRecipe | DeskIndexRecipe")
 
 
 def _option(default: Value, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Value:
@@ -49,7 +50,11 @@ class TextRecipe:
     ocr: bool = _option(default=True, text="Read scans with the tesseract program.")
     ocr_pages: int = _option(50, "Most pages of one file that are read as scans.", unit="pages", least=0, most=5000)
     max_file_megabytes: int = _option(
-        200, "Larger files are refused, also inside archives; rows are read whatever their number.", unit="MB", least=1, most=4000
+        200,
+        "Larger files are refused, also inside archives; rows are read whatever their number.",
+        unit="MB",
+        least=1,
+        most=4000,
     )
     max_unpacked_megabytes: int = _option(
         20_000, "Most that one archive or compressed file may unpack to.", unit="MB", least=1, most=10_000_000
@@ -85,13 +90,34 @@ class TokensRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TableRecipe:
+    """Files with rows -> typed columns, with units, keys and what is odd about them."""
+
+    key: str = _option(
+        "", "Columns that tell rows apart, with commas; rows without or with one that was there are dropped."
+    )
+    types: str = _option(
+        "",
+        "Types of columns, as fee=integer,opened=date: text, boolean, integer, number, date, time; rows with another value are"
+        " dropped. A column that is not named has the type that all its values have.",
+    )
+    units: str = _option("", "Units of columns, as fee=KHR,length=m; kept with the column.")
+    sheet: str = _option("", "Sheet of a workbook; empty: the first that is shown.")
+    duplicates: str = _option("keep", "Rows that are the same in all columns, where no key is given: keep or drop.")
+    max_file_megabytes: int = _option(
+        200, "Larger workbooks and JSON arrays are refused.", unit="MB", least=1, most=4000
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeskIndexRecipe:
     """A Dataset -> the Index that a Desk searches, one segment per label. It has no options."""
 
 
-RECIPES: dict[str, type[TextRecipe] | type[TokensRecipe] | type[DeskIndexRecipe]] = {
+RECIPES: dict[str, type[TextRecipe] | type[TokensRecipe] | type[TableRecipe] | type[DeskIndexRecipe]] = {
     "text": TextRecipe,
     "tokens": TokensRecipe,
+    "table": TableRecipe,
     "desk": DeskIndexRecipe,
 }
 """Recipe name -> its configuration."""
@@ -129,6 +155,10 @@ def read_options(config: type[T], options: dict[str, Value]) -> T:
         _check_words(recipe)
     if isinstance(recipe, TokensRecipe):
         percent(recipe.held_out)
+    if isinstance(recipe, TableRecipe) and recipe.duplicates not in {"keep", "drop"}:
+        raise Refused(
+            "bad_option", f"'{recipe.duplicates}' for option 'duplicates' is unknown.", fix="Write keep or drop."
+        )
     return recipe
 
 

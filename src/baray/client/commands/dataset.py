@@ -72,7 +72,7 @@ def _documents(rows: list[Json]) -> list[str]:
     for row in rows:
         text = " ".join(str(row.get("text", "")).split())
         lines += [
-            f"{row.get('path') or row.get('id')}  ({row.get('language', '?')}, {row.get('label', '?')})",
+            f"{row.get('path') or row.get('id')}  ({', '.join(filter(None, (row.get('language'), row.get('label'))))})",
             f"    {text[:300]}",
         ]
     return lines
@@ -94,7 +94,21 @@ def report_lines(report: Json) -> list[str]:
     pairs: list[tuple[str, object]] = [(key, report.get(key)) for key in ("in", "kept", "redacted")]
     for group in ("dropped", "refused"):
         pairs += [(f"{group}: {reason}", number) for reason, number in sorted((report.get(group) or {}).items())]
-    return fields(pairs)
+    return fields(pairs) + _column_lines(report.get("columns") or [])
+
+
+def _column_lines(columns: list[Json]) -> list[str]:
+    """Columns of a table: what they are, and what is odd about them."""
+    if not columns:
+        return []
+    rows = []
+    for one in columns:
+        almost = one.get("almost")
+        odd = f"{almost['misfits']} not {almost['type']}: {almost['example'][:40]}" if almost else ""
+        kind = f"{one['type']} ({one['unit']})" if "unit" in one else one["type"]
+        distinct = f"{one['distinct']}{'' if one['distinct_exact'] else '+'}"
+        rows.append((one["name"], kind, one["values"], one["nulls"], distinct, one.get("least"), one.get("most"), odd))
+    return ["", *table(("column", "type", "values", "without", "distinct", "least", "most", "odd"), rows)]
 
 
 _REF = argument("ref")

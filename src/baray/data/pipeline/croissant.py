@@ -57,18 +57,6 @@ def croissant(
     """Metadata in the Croissant format 1.0 (MLCommons), which loaders of other tools read; `schema`: of the rows."""
     titles = list(dict.fromkeys(origin.title for origin in origins if origin.title)) or [name]
     owners = list(dict.fromkeys(origin.owner for origin in origins if origin.owner)) or [name]
-    files = [
-        {
-            "@type": "cr:FileObject",
-            "@id": path.name,
-            "name": path.name,
-            "contentUrl": f"data/{path.name}",
-            "encodingFormat": "application/x-parquet",
-            "sha256": digest_file(path).removeprefix("sha256:"),
-            "contentSize": f"{path.stat().st_size} B",
-        }
-        for path in sorted((folder / "data").glob("*.parquet"))
-    ]
     parts = {"@type": "cr:FileSet", "@id": "parts", "name": "parts", "includes": "data/*.parquet"}
     parts |= {"encodingFormat": "application/x-parquet"}
     return {
@@ -95,9 +83,24 @@ def croissant(
         ],
         "datePublished": date,
         "inLanguage": sorted(language for language in report["languages"] if language != "other"),
-        "distribution": [*files, parts],
+        "distribution": [*_files(folder), parts],
         "recordSet": [{"@type": "cr:RecordSet", "@id": "documents", "name": "documents", "field": _fields(schema)}],
     }
+
+
+def _files(folder: Path) -> list[dict[str, Any]]:
+    return [
+        {
+            "@type": "cr:FileObject",
+            "@id": path.name,
+            "name": path.name,
+            "contentUrl": f"data/{path.name}",
+            "encodingFormat": "application/x-parquet",
+            "sha256": digest_file(path).removeprefix("sha256:"),
+            "contentSize": f"{path.stat().st_size} B",
+        }
+        for path in sorted((folder / "data").glob("*.parquet"))
+    ]
 
 
 def _licence(text: str) -> str:
