@@ -1,14 +1,24 @@
 """Khmer: one visual form, one encoding; clusters, digits, line breaks."""
 
+import re
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from baray.text import break_lines, clusters, fold_digits, normalise
+from baray.text import break_lines, clusters, fold_digits, normalise, normalise_recorded
 
-FIXTURES = Path(__file__).parents[3] / "shared" / "data" / "khmer" / "normalisation"
+SHARED = Path(__file__).parents[3] / "shared" / "data" / "khmer"
+FIXTURES = SHARED / "normalisation"
+HIDDEN = re.compile("[\u00ad\u17b4\u17b5\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]")
+# What one mark may be written for: two-part vowels, shifters that moved down as -u, letters that Unicode gave up.
+PARTS = str.maketrans({
+    "\u17be": "\u17c1\u17b8", "\u17c4": "\u17c1\u17b6", "\u17c9": "\u17bb", "\u17ca": "\u17bb", "\u17a3": "\u17a2",
+    "\u17a4": "\u17a2\u17b6",
+})  # fmt: skip
 KHMER = st.text(
     alphabet=[*map(chr, range(0x1780, 0x17DE)), *"\u17d2\u17d2\u179a\u1780", "\u200b", "\u25cc", " ", "a", "\u0301"],
     max_size=14,
@@ -62,6 +72,76 @@ def test_clusters_and_breaks_lose_nothing(text: str) -> None:
     assert "".join(clusters(text)) == text
     without = text.replace("\u200b", "")
     assert break_lines(without).replace("\u200b", "") == without
+
+
+def letters(text: str) -> Counter[str]:
+    """What is seen of a text, without its order."""
+    once = re.sub("\u17d2+", "\u17d2", HIDDEN.sub("", text))
+    return Counter(unicodedata.normalize("NFC", once.translate(PARTS)))
+
+
+def is_lossless(text: str) -> bool:
+    """Normalising twice changes no more, loses no letter and adds none, and what is not seen is recorded."""
+    recorded = normalise_recorded(text)
+    kept = "".join(characters for _, characters in recorded.hidden) == "".join(HIDDEN.findall(text))
+    same = recorded.text == normalise(text) == normalise(recorded.text)
+    return kept and same and letters(recorded.text) == letters(text)
+
+
+@settings(max_examples=400, deadline=None)
+@given(KHMER)
+def test_nothing_is_lost(text: str) -> None:
+    assert is_lossless(text)
+
+
+SYLLABLES = st.tuples(
+    st.sampled_from("កខគងចញដណតថនបផពមយរលវសហអ"),
+    st.sampled_from(["", "\u17cc"]),
+    st.sampled_from(["", "\u17d2\u1798", "\u17d2\u178f\u17d2\u179a", "\u17d2\u179a", "\u17d2\u178a"]),
+    st.sampled_from(["", "\u17c9", "\u17ca"]),
+    st.sampled_from(["", *map(chr, range(0x17B6, 0x17C6))]),
+    st.sampled_from(["", "\u17c6", "\u17cb", "\u17cd"]),
+    st.sampled_from(["", "\u17c7"]),
+).map(lambda parts: [parts[0], *re.findall("\u17d2.|.", "".join(parts[1:]))])
+
+
+@settings(max_examples=400, deadline=None)
+@given(SYLLABLES, st.randoms(use_true_random=False))
+def test_however_a_syllable_was_typed_it_has_one_encoding(units: list[str], chance) -> None:
+    typed = units[1:]
+    chance.shuffle(typed)
+    assert normalise(units[0] + "".join(typed)) == "".join(units)
+
+
+def test_twenty_thousand_sentences_lose_nothing() -> None:
+    sentences = [
+        re.sub("[ _~^]", "", line.partition("\t")[2])
+        for path in sorted((SHARED / "segmentation").glob("*.tsv"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    if not sentences:
+        pytest.skip("the third-party sentences are not here")
+    assert len(sentences) >= 20_000
+    assert [sentence for sentence in sentences if not is_lossless(sentence)] == []
+
+
+def test_zero_width_spaces_are_recorded_as_ends_of_words() -> None:
+    recorded = normalise_recorded("\ufeffសំបុត្រ\u200bកំណើត\u200bខែ\u200b្មរ\u200d ថ្មី\u200b")
+    assert recorded.text == "សំបុត្រកំណើតខ្មែរ ថ្មី"
+    assert recorded.hidden == (
+        (0, "\ufeff"),
+        (7, "\u200b"),
+        (12, "\u200b"),
+        (16, "\u200b"),
+        (17, "\u200d"),
+        (22, "\u200b"),
+    )
+    assert recorded.word_breaks == (7, 12, 16)
+
+
+def test_digits_of_choice() -> None:
+    assert normalise("ទី ១២ (2024)", digits="ascii") == "ទី 12 (2024)"
+    assert normalise("ទី ១២ (2024)", digits="khmer") == "ទី ១២ (២០២៤)"
 
 
 def test_pairs_of_the_spelling_institute() -> None:

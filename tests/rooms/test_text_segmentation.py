@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from baray.core import Refused
 from baray.text import learn_lexicon, read_lexicon, segment, word_model, words
 from baray.text.lexicon import WORDS
-from baray.text.segmentation.units import units
 
 GOLD = Path(__file__).parents[3] / "shared" / "data" / "khmer" / "segmentation"
 MODEL = word_model(dict.fromkeys(WORDS, 3))

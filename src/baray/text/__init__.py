@@ -13,7 +13,7 @@ from baray.text.index.quotes import quote_spans
 from baray.text.index.search import Hit, Index
 from baray.text.index.segment import DocumentRow
 from baray.text.index.terms import search_form, terms
-from baray.text.khmer import clusters, fold_digits, normalise
+from baray.text.khmer import Digits, Recorded, clusters, fold_digits, normalise, normalise_recorded
 from baray.text.language import Quality, language, language_shares, quality
 from baray.text.redact import redact
 from baray.text.segmentation.learning import learn_lexicon
@@ -23,6 +23,7 @@ from baray.text.sentences import sentences
 
 __all__ = [
     "FEW_DOCUMENTS",
+    "Digits",
     "DocumentRow",
     "HeldOut",
     "Hit",
@@ -33,6 +34,7 @@ __all__ = [
     "Part",
     "Quality",
     "Query",
+    "Recorded",
     "WordModel",
     "break_lines",
     "choose",
@@ -42,6 +44,7 @@ __all__ = [
     "language_shares",
     "learn_lexicon",
     "normalise",
+    "normalise_recorded",
     "open_index",
     "parts",
     "quality",

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
+from typing import Literal
 
 BASE = "\u1780-\u17b3"
 MARK = "\u17b6-\u17d1\u17d3\u17dd"
@@ -53,14 +55,37 @@ _ABOVE = frozenset("\u17b7\u17b8\u17b9\u17ba\u17be\u17d0")
 
 _CLUSTER = re.compile(f"[{BASE}\u25cc]{_UNIT}*|\r\n|.", re.DOTALL)
 _KHMER_DIGITS = {0x17E0 + value: str(value) for value in range(10)}
+_ASCII_DIGITS = {0x30 + value: chr(0x17E0 + value) for value in range(10)}
+# A text is only parted before what begins a character anew, so that its parts are normalised alike: these do not.
+_HANGUL_PARTS = range(0x1160, 0x1200)
+
+Digits = Literal["keep", "ascii", "khmer"]
 
 
-def normalise(text: str, *, fold_coeng_da: bool = False) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """A normalised text, and what was taken out of it without anybody seeing a difference."""
+
+    text: str
+    """As `normalise` gives it."""
+    hidden: tuple[tuple[int, str], ...]
+    """Places in `text`, in code points, before which invisible characters stood, and these; in order. One that stood inside
+    a syllable is told behind it."""
+
+    @property
+    def word_breaks(self) -> tuple[int, ...]:
+        """Places at which whoever typed the text ended a word by a zero-width space."""
+        return tuple(at for at, characters in self.hidden if "\u200b" in characters and 0 < at < len(self.text))
+
+
+def normalise(text: str, *, fold_coeng_da: bool = False, digits: Digits = "keep") -> str:
     """Bring `text` to NFC and the Khmer Encoding Structure, without invisible characters. Idempotent.
 
     `fold_coeng_da` writes coeng TA for coeng DA, which looks the same but is another letter: for keys that are
-    compared, never for text that is stored.
+    compared, never for text that is stored. `digits` writes Khmer digits as ASCII ones, or the other way round.
     """
+    if digits != "keep":
+        text = text.translate(_KHMER_DIGITS if digits == "ascii" else _ASCII_DIGITS)
     if text.isascii():
         return text
     if _STRIP.search(text):
@@ -75,6 +100,35 @@ def normalise(text: str, *, fold_coeng_da: bool = False) -> str:
         # Atthacan (17DD) has a combining class of its own: moved behind another mark, it may need NFC once more.
         text = unicodedata.normalize("NFC", _SYLLABLE.sub(_in_order, text))
     return text.replace("\u17d2\u178a", "\u17d2\u178f") if fold_coeng_da else text
+
+
+def normalise_recorded(text: str) -> Recorded:
+    """Normalise, and record the invisible characters: a zero-width space is a hint where a word ends."""
+    done: list[str] = []
+    hidden: list[tuple[int, str]] = []
+    length, start, held, seen = 0, 0, "", ""
+    for match in _STRIP.finditer(text):
+        seen += text[start : match.start()]
+        held += match[0]
+        start = match.end()
+        while not _STRIP.match(text, start) and not _begins_anew(seen, text, start):  # to the end of the syllable
+            seen += text[start]
+            start += 1
+        if not _STRIP.match(text, start):
+            done.append(normalise(seen))
+            length += len(done[-1])
+            hidden.append((length, held))
+            held, seen = "", ""
+    done.append(normalise(seen + text[start:]))
+    return Recorded(text="".join(done), hidden=tuple(hidden))
+
+
+def _begins_anew(before: str, text: str, at: int) -> bool:
+    """Whether what stands at `at` cannot change with what is before it."""
+    if at == len(text):
+        return True
+    part = unicodedata.category(text[at])[0] == "M" or ord(text[at]) in _HANGUL_PARTS
+    return not part and not before.endswith(_COENG)
 
 
 def clusters(text: str) -> list[str]:
