@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import ctypes
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+from baray.core import Refused
 from baray.data.readers.base import Found, ReadOptions, Record, SourceFile, file_title, first_line, refuse
+from baray.data.readers.garbled import Doubt, agreement, agrees, doubt
 from baray.data.readers.layout import Piece, page_text
 from baray.data.readers.legacy import LEGACY_FIX, FontTally
 from baray.data.readers.scan import NO_OCR_FIX, recognise_pages
@@ -57,28 +61,75 @@ def read_pdf(file: SourceFile, options: ReadOptions) -> Iterator[Found]:
     yield record
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Page:
+    """What the text layer says of one page."""
+
+    text: str
+    heading: str
+    scan: bool
+    """Whether there is no text to speak of."""
+    doubt: Doubt
+
+
 def _read(document: Native, file: SourceFile, options: ReadOptions) -> Record:
     fonts = FontTally()
-    texts: list[str] = []
-    scans: list[int] = []
-    heading = ""
+    pages: list[_Page] = []
     for number in range(len(document)):
         page = document[number]
-        text, first, is_scan = _page(page, fonts)
+        pages.append(_page(page, fonts))
         page.close()
-        if is_scan:
-            scans.append(number)
-        heading = heading or ("" if is_scan else first)
-        texts.append("" if is_scan else text)
     if fonts.found():
         raise refuse("legacy_font", fonts.detail(), LEGACY_FIX)
-    notes = _read_scans(document, scans, texts, options)
+    wrong = _wrong(document, pages, options)
+    scans = [number for number, page in enumerate(pages) if page.scan or number in wrong.pages]
+    texts = ["" if number in scans else page.text for number, page in enumerate(pages)]
+    texts = [wrong.seen.get(number, text) for number, text in enumerate(texts)]
+    notes = wrong.notes + _read_scans(document, [one for one in scans if one not in wrong.seen], texts, options)
     text = "\n\n".join(one for one in texts if one)
+    heading = next((page.heading for number, page in enumerate(pages) if number not in scans and page.heading), "")
     title = " ".join((document.get_metadata_value("Title") or "").split())
     title = "" if title.lower().startswith(("untitled", "microsoft word", "document1")) else title
     return Record(
         index=0, text=text, title=first_line(heading) or title or first_line(text) or file_title(file.path), notes=notes
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wrong:
+    """Pages whose letters are not those that they show."""
+
+    pages: frozenset[int] = frozenset()
+    notes: tuple[str, ...] = ()
+    seen: Mapping[int, str] = field(default_factory=dict)
+    """Page -> what OCR has read of it already."""
+
+
+def _wrong(document: Native, pages: list[_Page], options: ReadOptions) -> _Wrong:
+    """Compare one of the doubtful pages with OCR; the others are made by the same program."""
+    doubtful = [
+        number for number, page in enumerate(pages) if not page.scan and (page.doubt.garbled or page.doubt.unproven)
+    ]
+    if not doubtful:
+        return _Wrong()
+    garbled = [number for number in doubtful if pages[number].doubt.garbled]
+    if options.ocr is None or options.ocr_pages == 0:
+        unproven = len(doubtful) - len(garbled)
+        note = f"The letters of {unproven} pages may be in a wrong order; without OCR they could not be compared."
+        return _Wrong(pages=frozenset(garbled), notes=(note,) if unproven else ())
+    sample = max(garbled or doubtful, key=lambda number: len(pages[number].text))
+    try:
+        (seen,) = recognise_pages([_render(document[sample])], options, dpi=_OCR_DPI)
+    except Refused as refused:
+        return _Wrong(pages=frozenset(garbled), notes=(f"Its letters could not be compared: {refused.message}",))
+    share = agreement(pages[sample].text, seen)
+    if agrees(share):
+        return _Wrong()
+    note = (
+        f"The text layer of {len(doubtful)} pages is not what they show ({share:.2f} of page {sample + 1} agree with OCR);"
+        " they were read by OCR."
+    )
+    return _Wrong(pages=frozenset(doubtful), notes=(note,), seen={sample: seen.strip()})
 
 
 def _needs_ocr(text: str, *, pictures: bool, unmapped: int) -> bool:
@@ -125,13 +176,14 @@ def _render(page: Native) -> bytes:
     return header + data
 
 
-def _page(page: Native, fonts: FontTally) -> tuple[str, str, bool]:
-    """Text and heading of a page, and whether it must be read as a scan."""
+def _page(page: Native, fonts: FontTally) -> _Page:
+    """Text and heading of a page, and whether its letters can be believed."""
     text_page = page.get_textpage()
     glyphs, unmapped = _glyphs(text_page)
     pieces: list[Piece] = []
     pictures = False
     replaced: dict[int, int] = {}
+    drawn_in: Counter[str] = Counter()
     for drawn, matrix in _drawn(page):
         if pdfium.FPDFPageObj_GetType(drawn) != pdfium.FPDF_PAGEOBJ_TEXT:
             pictures = True
@@ -149,10 +201,18 @@ def _page(page: Native, fonts: FontTally) -> tuple[str, str, bool]:
             pieces.append(Piece(text=actual, left=placed.left, right=placed.right, base=placed.base, size=placed.size))
         else:
             pieces.extend(_split(own, placed))
-        fonts.add(actual if mark else "".join(glyph[0] for glyph in own), font)
+        letters = actual if mark else "".join(glyph[0] for glyph in own)
+        drawn_in[font] += len(letters)
+        fonts.add(letters, font)
     text_page.close()
     text, heading = page_text(pieces)
-    return text, heading, _needs_ocr(text, pictures=pictures, unmapped=unmapped)
+    font = max(drawn_in, key=lambda name: drawn_in[name], default="")
+    return _Page(
+        text=text,
+        heading=heading,
+        scan=_needs_ocr(text, pictures=pictures, unmapped=unmapped),
+        doubt=doubt(text, replaced=bool(replaced), font=font),
+    )
 
 
 def _glyphs(text_page: Native) -> tuple[dict[int, list[tuple[str, float, float]]], int]:
