@@ -1,0 +1,203 @@
+"""The filters by name, their rules in the order in which they are asked, and what each rule looks at.
+
+Each rule is of a paper: Gopher (Rae et al. 2021, appendix A1), C4 (Raffel et al. 2020, section 2.2), FineWeb (Penedo et al.
+2024, section 3.6). Thresholds are options of the recipe; for Khmer, whose words here are syllable clusters, some differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from baray.data.kernel import measures
+from baray.data.kernel.measures import LanguageRules
+
+FILTERS = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
+"""Names of the filters, in their order."""
+GROUPS = {
+    "gopher_repetition": measures.REPETITION,
+    "gopher_quality": measures.QUALITY,
+    "c4": measures.C4,
+    "fineweb": measures.FINEWEB,
+}
+LANGUAGES = ("en", "km", "other")
+"""Languages that have thresholds of their own, by place."""
+STOP_WORDS = {
+    "en": ("the", "be", "to", "of", "and", "that", "have", "with"),
+    "km": ("\u1793\u17b7\u1784",),
+    "other": (),
+}
+
+Limit = Callable[[str], pl.Expr]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One reason to drop a Document."""
+
+    step: str
+    """Name of the filter."""
+    reason: str
+    broken: pl.Expr
+    """Whether a row of measures breaks the rule."""
+    detail: pl.Expr
+    """What was measured, in words."""
+
+
+def rules(names: frozenset[str], limits: Mapping[str, pl.Expr]) -> list[Rule]:
+    """Rules of the filters `names`, in order. `limits`: threshold of each row, by the name of the option."""
+    found: list[Rule] = []
+    for name, make in (("gopher_repetition", _repetition), ("gopher_quality", _quality), ("c4", _c4)):
+        if name in names:
+            found += make(limits)
+    if "fineweb" in names:
+        found += _fineweb(limits, cut="c4" in names)
+    return found
+
+
+def _repetition(limits: Mapping[str, pl.Expr]) -> list[Rule]:
+    length = pl.col("characters")
+    shares = [
+        ("duplicate_paragraphs", pl.col("repeated_paragraphs") / pl.col("paragraphs"), "of its paragraphs repeat"),
+        (
+            "duplicate_paragraph_characters",
+            pl.col("repeated_paragraph_letters") / length,
+            "of it is in repeated paragraphs",
+        ),
+        ("duplicate_lines", pl.col("repeated_lines") / pl.col("lines"), "of its lines repeat"),
+        ("duplicate_line_characters", pl.col("repeated_line_letters") / length, "of it is in repeated lines"),
+    ]
+    shares += [
+        (f"top_{size}_gram", pl.col(f"top_{size}") / length, f"of it is one run of {size} words")
+        for size in range(2, 5)
+    ]
+    shares += [
+        (f"duplicate_{size}_gram", pl.col(f"repeated_{size}") / length, f"of it is repeated runs of {size} words")
+        for size in range(5, 11)
+    ]
+    return [
+        _above("gopher_repetition", reason, share, limits[f"gopher_{reason}"], text) for reason, share, text in shares
+    ]
+
+
+def _quality(limits: Mapping[str, pl.Expr]) -> list[Rule]:
+    words, plain, lines = pl.col("words"), pl.col("plain_words"), pl.col("split_lines")
+    mean = pl.col("plain_letters") / plain
+    step = "gopher_quality"
+    return [
+        _counted(step, "too_few_words", plain < limits["gopher_min_words"], plain, "words"),
+        _counted(step, "too_many_words", plain > limits["gopher_max_words"], plain, "words"),
+        _counted(step, "words_too_short", mean < limits["gopher_min_word_length"], mean.round(2), "letters a word"),
+        _counted(step, "words_too_long", mean > limits["gopher_max_word_length"], mean.round(2), "letters a word"),
+        _above(
+            step, "too_many_hashes", pl.col("hashes") / words, limits["gopher_max_symbols"], "as many hashes as words"
+        ),
+        _above(
+            step,
+            "too_many_ellipses",
+            pl.col("ellipses") / words,
+            limits["gopher_max_symbols"],
+            "as many ellipses as words",
+        ),
+        _above(
+            step,
+            "too_many_bullets",
+            pl.col("bullet_lines") / lines,
+            limits["gopher_max_bullets"],
+            "of its lines are bullets",
+        ),
+        _above(
+            step,
+            "too_many_open_lines",
+            pl.col("open_lines") / lines,
+            limits["gopher_max_open_lines"],
+            "of its lines end open",
+        ),
+        _below(
+            step,
+            "too_few_alphabetic_words",
+            pl.col("alphabetic_words") / words,
+            limits["gopher_min_alphabetic"],
+            "of its words have a letter",
+        ),
+        _counted(
+            step,
+            "too_few_stop_words",
+            pl.col("stop_words") < limits["gopher_min_stop_words"],
+            pl.col("stop_words"),
+            "different stop words",
+        ),
+    ]
+
+
+def _c4(limits: Mapping[str, pl.Expr]) -> list[Rule]:
+    state, sentences = pl.col("c4_state"), pl.col("c4_sentences")
+    return [
+        Rule(step="c4", reason="lorem_ipsum", broken=state == 2, detail=pl.lit("It holds the filler 'lorem ipsum'.")),
+        Rule(step="c4", reason="curly_bracket", broken=state == 3, detail=pl.lit("It holds a curly bracket: code.")),
+        _counted(
+            "c4", "too_few_sentences", sentences < limits["c4_min_sentences"], sentences, "sentences in good lines"
+        ),
+    ]
+
+
+def _fineweb(limits: Mapping[str, pl.Expr], *, cut: bool) -> list[Rule]:
+    """Rules of FineWeb, on the lines that C4 leaves where both are asked for (`cut`)."""
+    lines, ended, shorts, repeated = (
+        pl.col(name)
+        for name in (
+            ("c4_kept", "c4_ended", "c4_short", "c4_repeated")
+            if cut
+            else ("inked_lines", "ended_lines", "short_lines", "repeated_letters")
+        )
+    )
+    letters = pl.col("c4_letters") if cut else pl.col("characters") - pl.col("newlines")
+    newlines = (pl.col("c4_kept") - 1) if cut else pl.col("newlines")
+    words = pl.col("c4_words") if cut else pl.col("words")
+    step = "fineweb"
+    return [
+        Rule(step=step, reason="empty", broken=lines == 0, detail=pl.lit("It has no line.")),
+        _below(
+            step, "few_line_ends", ended / lines, limits["fineweb_min_line_ends"], "of its lines end with a full stop"
+        ),
+        _above(step, "short_lines", shorts / lines, limits["fineweb_max_short_lines"], "of its lines are short"),
+        _above(
+            step,
+            "repeated_line_characters",
+            repeated / letters,
+            limits["fineweb_max_repeated"],
+            "of it is in repeated lines",
+        ),
+        _above(step, "list", newlines / words, limits["fineweb_max_newlines"], "as many lines as words"),
+    ]
+
+
+def line_rules(limits: Mapping[str, Mapping[str, float]], ends: Mapping[str, str]) -> list[LanguageRules]:
+    """What the compiled pass must know of each of `LANGUAGES`. `limits`: by option and language."""
+    return [
+        LanguageRules(
+            stop_words=STOP_WORDS[language],
+            line_ends=ends[language],
+            least_words=int(limits["c4_min_line_words"][language]),
+            short_line=int(limits["fineweb_short_line"][language]),
+        )
+        for language in LANGUAGES
+    ]
+
+
+def _above(step: str, reason: str, share: pl.Expr, limit: pl.Expr, text: str) -> Rule:
+    return Rule(step=step, reason=reason, broken=share > limit, detail=_percent(share, text))
+
+
+def _below(step: str, reason: str, share: pl.Expr, limit: pl.Expr, text: str) -> Rule:
+    return Rule(step=step, reason=reason, broken=share < limit, detail=_percent(share, text))
+
+
+def _counted(step: str, reason: str, broken: pl.Expr, value: pl.Expr, text: str) -> Rule:
+    return Rule(step=step, reason=reason, broken=broken, detail=pl.format("It has {} " + text + ".", value))
+
+
+def _percent(share: pl.Expr, text: str) -> pl.Expr:
+    return pl.format("{} % " + text + ".", (share * 100).round(1))
