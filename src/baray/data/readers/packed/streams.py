@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO, TypeAlias, cast
@@ -41,7 +42,8 @@ def unpacked(file: SourceFile, packing: str, allowance: Allowance) -> SourceFile
     far = Reach()  # bytes that are read a second time are not unpacked a second time
 
     def unpack() -> BinaryIO:
-        return io.BufferedReader(Metered(_open(file.open(), packing), allowance, far), _BUFFER)
+        packed = file.open()
+        return io.BufferedReader(Metered(_open(packed, packing), allowance, far, under=packed), _BUFFER)
 
     return replace(file, path=name, bytes=-1, unpack=unpack)
 
@@ -57,9 +59,12 @@ class Reach:
 class Metered(io.RawIOBase):
     """A stream whose bytes are counted, and whose damage is a refusal."""
 
-    def __init__(self, stream: BinaryIO, allowance: Allowance, reach: Reach) -> None:
-        """Read from `stream`; what lies beyond `reach` is taken from `allowance`."""
+    def __init__(self, stream: BinaryIO, allowance: Allowance, reach: Reach, *, under: BinaryIO | None = None) -> None:
+        """Read from `stream`, which reads from `under`; what lies beyond `reach` is taken from `allowance`."""
         self._stream = stream
+        self._under = under
+        # Of a file that is cut off, all that lies before the cut: `read` would lose it.
+        self._read: Callable[[int], bytes] = getattr(stream, "read1", stream.read)
         self._allowance = allowance
         self._reach = reach
         self._at = 0
@@ -75,7 +80,7 @@ class Metered(io.RawIOBase):
     def readinto(self, buffer: Writable) -> int:
         """The next bytes. Raises `broken_file`, `too_large`, `unsafe_archive`."""
         try:
-            data = self._stream.read(len(buffer))
+            data = self._read(len(buffer))
         except DAMAGE as error:
             raise _broken() from error
         except OSError as error:
@@ -92,6 +97,8 @@ class Metered(io.RawIOBase):
     def close(self) -> None:
         """Close what it reads from."""
         self._stream.close()
+        if self._under is not None:
+            self._under.close()
         super().close()
 
 
