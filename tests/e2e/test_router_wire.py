@@ -30,6 +30,7 @@ class Running:
         self.asked = []
         self.left = 0
         self.cut = 0
+        self.ended = 0
         self._patience, self._most = patience, most
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
@@ -57,7 +58,9 @@ class Running:
             if request.path == "/early":
                 return json_response({"early": True})
             if request.path == "/stream":
-                return StreamedResponse(chunks=self._words(incoming))
+                return StreamedResponse(chunks=self._words(incoming), end=self._end)
+            if request.path == "/no-head":
+                return StreamedResponse(chunks=self._words(incoming), end=self._end, headers=(("x-name", "ខ្មែរ"),))
             if request.path == "/slow":
                 await asyncio.sleep(0.3)
             if request.path == "/never":
@@ -70,6 +73,9 @@ class Running:
             return json_response({"body": body, "authorization": request.headers.get("authorization")})
         except BarayError as error:
             return problem(error)
+
+    def _end(self):
+        self.ended += 1
 
     async def _words(self, incoming):
         try:
@@ -317,6 +323,19 @@ def test_who_takes_nothing_of_a_stream_is_cut_off_and_its_maker_hears_of_it(wire
         while wire.left == before and time.monotonic() < end:
             time.sleep(0.05)
     assert wire.left == before + 1
+
+
+@pytest.mark.parametrize("path", ["stream", "no-head"])
+def test_a_stream_is_ended_once_also_where_it_never_began(wire, path):
+    before = wire.ended
+    with wire.connect() as caller:
+        caller.sendall(b"GET /%b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path.encode())
+        told = rest(caller)
+    assert (told == b"") == (path == "no-head")
+    end = time.monotonic() + 15
+    while wire.ended == before and time.monotonic() < end:
+        time.sleep(0.01)
+    assert wire.ended == before + 1
 
 
 def test_more_connections_than_allowed_are_told_so_and_let_go():

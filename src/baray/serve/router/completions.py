@@ -226,8 +226,16 @@ class Completions:
         return Response(body=body, status=link.status, content_type=kind, headers=tuple(headers))
 
     def _stream(self, asked: _Asked, link: Link, request: Request) -> StreamedResponse:
+        def end() -> None:
+            request.incoming.when_gone(None)
+            try:
+                self._keep_once(asked, "cut")
+            finally:
+                self._pool.let_go(link)
+
         return StreamedResponse(
             chunks=self._chunks(asked, link, request),
+            end=end,
             content_type="text/event-stream; charset=utf-8",
             headers=(("x-baray-answer", f"answer:{asked.id}"), ("x-accel-buffering", "no")),
         )
@@ -256,10 +264,6 @@ class Completions:
         except BarayError as error:
             # The receipt could not be kept: the stream does not end as if all were well.
             yield b"data: " + openai_error(error).body + b"\n\n"
-        finally:
-            caller.when_gone(None)
-            self._keep_once(asked, "cut")
-            self._pool.let_go(link)
 
     def _keep_once(self, asked: _Asked, outcome: str) -> None:
         """Write the receipt, unless it is written. Raises Fault `receipt_not_kept`."""

@@ -340,17 +340,20 @@ class Connection(asyncio.Protocol):
     async def _stream(self, response: StreamedResponse, one: Incoming) -> None:
         """Send a response piece by piece; while the caller does not take, what makes it waits."""
         transport, frame = self._transport, one.modern  # of HTTP/1.0 the connection's end is the answer's
-        async with aclosing(response.chunks) as chunks:
-            if not one.gone:
-                transport.write(self._head(response, one, "transfer-encoding: chunked\r\n" if frame else ""))
-            async for chunk in chunks:
-                if one.gone:
-                    return
-                transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if frame else chunk)
-                if self._drained is not None:
-                    await self._drained
-            if frame and not one.gone:
-                transport.write(b"0\r\n\r\n")
+        try:
+            async with aclosing(response.chunks) as chunks:
+                if not one.gone:
+                    transport.write(self._head(response, one, "transfer-encoding: chunked\r\n" if frame else ""))
+                async for chunk in chunks:
+                    if one.gone:
+                        return
+                    transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if frame else chunk)
+                    if self._drained is not None:
+                        await self._drained
+                if frame and not one.gone:
+                    transport.write(b"0\r\n\r\n")
+        finally:
+            response.end()
 
     def _head(self, response: Response | StreamedResponse, one: Incoming | None, framing: str) -> bytes:
         """The response's head. Decides whether the connection stays: see `stays` of the request."""

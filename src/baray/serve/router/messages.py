@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl, unquote
@@ -57,6 +57,8 @@ class StreamedResponse:
 
     chunks: AsyncGenerator[bytes, None]
     """Its body; closed when the response ends, however that is."""
+    end: Callable[[], None] = lambda: None
+    """Called after that. One that never began runs none of its body, not even what closes it: that belongs here."""
     status: int = 200
     """RFC 9110."""
     content_type: str = "text/event-stream"
