@@ -55,13 +55,27 @@ def make_tokenizer(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-def make_model(folder: Path, kind: str = "qwen3", seed: int = 0) -> PreTrainedModel:
+STRETCHES = {
+    "llama3": {
+        "rope_type": "llama3", "rope_theta": 10_000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 64,
+    },
+    "linear": {"rope_type": "linear", "rope_theta": 10_000.0, "factor": 4.0},
+}  # fmt: skip
+"""Ways in which Models of others reach further than they were first trained."""
+
+
+def make_model(
+    folder: Path, kind: str = "qwen3", seed: int = 0, stretch: dict[str, object] | None = None
+) -> PreTrainedModel:
     """A Model whose random weights are large enough that its answers vary; saved in `folder`, and given for comparison."""
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer = make_tokenizer(folder)
     sizes = {"vocab_size": VOCAB, "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4}
     sizes |= {"num_key_value_heads": 2, "intermediate_size": 160, "max_position_embeddings": 256, "head_dim": 16}
     more = {"eos_token_id": [0, 2], "pad_token_id": 0, "bos_token_id": None, "tie_word_embeddings": kind == "qwen3"}
+    if stretch:
+        more["rope_parameters"] = dict(stretch)
     torch.manual_seed(seed)
     if kind == "qwen3":
         model: PreTrainedModel = Qwen3ForCausalLM(Qwen3Config(**sizes, **more))

@@ -22,6 +22,13 @@ ANSWERS = {
 QUICK = {"precision": "fp32", "epochs": "4", "batch_tokens": "192", "checkpoint_every": "8", "held_out": "20"}
 
 
+STRETCH = {
+    "rope_type": "llama3", "rope_theta": 50_000.0, "factor": 4.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 32,
+}  # fmt: skip
+"""Rotary positions as Llama 3.1 has them."""
+
+
 def conversations(number: int = 120) -> list[dict[str, Any]]:
     """Questions that differ and hold one of the words."""
     words = list(ANSWERS)
@@ -68,8 +75,8 @@ def llama_base(folder: Path, tokenizer: Path) -> Path:
 
     config = transformers.LlamaConfig(
         vocab_size=384, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=128, rope_theta=50_000.0, rms_norm_eps=1e-5, eos_token_id=0,
-        bos_token_id=None, tie_word_embeddings=False,
+        num_key_value_heads=2, max_position_embeddings=128, rms_norm_eps=1e-5, eos_token_id=0, bos_token_id=None,
+        tie_word_embeddings=False, rope_parameters=STRETCH,
     )  # fmt: skip
     torch.manual_seed(1)
     transformers.LlamaForCausalLM(config).save_pretrained(folder)

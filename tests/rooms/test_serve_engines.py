@@ -24,7 +24,7 @@ from baray.core import Fault, Refused
 from baray.serve.engines.gguf_file import name_of_cut, write_gguf
 from baray.serve.engines.port import FAILED, GIVEN_UP, LENGTH, STOP, Engine, EngineOptions, Generation, Piece
 from baray.train.lm.handler import train
-from engine_models import PROMPTS, TEXTS, greedy, make_model
+from engine_models import PROMPTS, STRETCHES, TEXTS, greedy, make_model
 from runs_home import alive_with
 
 SLOTS, CONTEXT, LIMIT_SECONDS = 8, 192, 60.0
@@ -127,6 +127,29 @@ def test_greedy_gives_the_tokens_of_transformers_alone_and_beside_others(model, 
         assert [answer.tokens for answer in alone] == [[one for one in told if one not in (0, 2)] for told in right]
     together = ask(engine, *wanted, *wanted[:3])  # eight streams
     assert [said(answer, tokenizer) for answer in together] == expected + expected[:3]
+
+
+@pytest.mark.parametrize("way", sorted(STRETCHES))
+def test_stretched_positions_give_the_tokens_of_transformers(way, tmp_path):
+    made = make_model(tmp_path / "model", "llama", stretch=STRETCHES[way])
+    tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    prompts = [tokenizer.encode(text * 3).ids for text in PROMPTS]
+    right = [tokenizer.decode(greedy(made, prompt, 24)) for prompt in prompts]
+    plain = make_model(tmp_path / "plain", "llama")  # the same weights: the stretch alone makes the difference
+    assert [tokenizer.decode(greedy(plain, prompt, 24)) for prompt in prompts] != right
+    wanted = [Generation(prompt=tuple(prompt), max_tokens=24, ends=frozenset({0, 2})) for prompt in prompts]
+    for name in sorted(LOADERS):
+        engine = load(name, tmp_path / "model", tmp_path / name)
+        try:
+            assert [said(answer, tokenizer) for answer in ask(engine, *wanted)] == right, name
+        finally:
+            engine.close()
+
+
+def test_a_stretch_that_llama_cpp_does_not_know_of_qwen3_is_refused_as_gguf(tmp_path):
+    make_model(tmp_path / "model", stretch=STRETCHES["llama3"])
+    with pytest.raises(Refused, match="rope_type 'llama3'"):
+        write_gguf(tmp_path / "model", tmp_path / "model.gguf")
 
 
 @pytest.mark.parametrize("name", sorted(LOADERS))
@@ -387,6 +410,10 @@ def test_a_unigram_tokenizer_is_refused_as_gguf(model, tmp_path):
         ({"model_type": "gpt2"}, "unknown_layout"),
         ({"attention_bias": True}, "unknown_layout"),
         ({"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4}}, "unknown_layout"),
+        ({"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}}, "unknown_layout"),
+        ({"rope_parameters": STRETCHES["llama3"] | {"high_freq_factor": 1}}, "unknown_layout"),
+        ({"rope_parameters": STRETCHES["linear"] | {"factor": 0.5}}, "unknown_layout"),
+        ({"rope_parameters": STRETCHES["linear"] | {"rope_theta": "1e4"}}, "unknown_layout"),
         ({"num_key_value_heads": 3}, "unknown_layout"),
         ({"num_hidden_layers": 4}, "bad_safetensors"),
         ({"max_position_embeddings": 64}, "bad_option"),

@@ -31,6 +31,7 @@ from baray.train.lm.export import exported, write_model
 from baray.train.lm.handler import train as train_lm
 from baray.train.lm.model import Network
 from baray.train.tokenizer.handler import train as train_tokenizer
+from engine_models import STRETCHES, make_model
 
 
 def witten_bell(train: list[bytes], document: bytes) -> float:
@@ -192,6 +193,25 @@ def test_bits_of_a_document_do_not_depend_on_its_neighbours_or_on_the_batch(made
         )
     expected = -scores.log_softmax(-1)[0, torch.arange(20), stream[0, 1:]].double().sum().item() / math.log(2)
     assert document_bits(model, [short], lambda _done, _total: None)[0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("way", sorted(STRETCHES))
+def test_a_model_from_elsewhere_has_the_bits_that_transformers_gives(made, tmp_path, way):
+    theirs = make_model(tmp_path / "model", "llama", stretch=STRETCHES[way])
+    paths = {path.name: path for path in (tmp_path / "model").iterdir()}
+    model = made_input("model", "model:brought@v1", paths, name="model", digest="sha256:" + "2" * 64)
+    found, _ = evaluation(tmp_path / "run", {"model": model, "dataset": made.tokens})
+    assert found["scores"][0]["value"] > 1
+    opened = open_model(paths, "model:brought@v1")
+    held = pq.read_table(next(f.blob for f in made.tokens.files if f.path == "data/held_out.parquet")).to_pylist()
+    documents = [ids[:200] for ids in opened.ids([row["text"] for row in held])]  # one window each
+    right = []
+    for ids in documents:
+        row = torch.tensor([[opened.eos, *ids.tolist()]])
+        with torch.no_grad():
+            scores = theirs(row).logits[0, :-1].float()
+        right.append(float(torch.nn.functional.cross_entropy(scores, row[0, 1:], reduction="sum")) / math.log(2))
+    np.testing.assert_allclose(document_bits(opened, documents, lambda *_: None), right, rtol=1e-5)
 
 
 def test_a_model_that_saw_the_documents_is_told(made, tmp_path):

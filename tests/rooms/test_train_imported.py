@@ -17,6 +17,7 @@ from baray.runs import AttemptContext
 from baray.train import check_files
 from baray.train.imported.handler import take
 from baray.train.imported.layout import read_sizes, tensors_of
+from engine_models import STRETCHES
 
 CONFIG = {
     "architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "vocab_size": 16, "hidden_size": 8, "head_dim": 4,
@@ -217,11 +218,26 @@ def test_shards_and_their_index_have_to_agree(tmp_path):
 
 @pytest.mark.parametrize(
     "more",
-    [{"model_type": "mamba"}, {"attention_bias": True}, {"rope_scaling": {"rope_type": "yarn"}}, {"hidden_size": 0}],
+    [
+        {"model_type": "mamba"},
+        {"attention_bias": True},
+        {"rope_scaling": {"rope_type": "yarn"}},
+        {"rope_scaling": {"type": "linear"}},
+        {"rope_scaling": {"type": "linear", "factor": 0.5}},
+        {"rope_scaling": STRETCHES["llama3"] | {"low_freq_factor": 4}},
+        {"rope_parameters": STRETCHES["linear"] | {"rope_theta": None}},
+        {"hidden_size": 0},
+    ],
 )
 def test_other_families_are_kept_and_said_to_be_served_by_nothing_here(tmp_path, more):
     files = whole(config__json=json.dumps(CONFIG | more).encode(), model__safetensors=safetensors({"a": [2]}))
     assert check_files(written(tmp_path, files)).not_served.startswith("No engine here can serve or train this Model")
+
+
+@pytest.mark.parametrize("rope", STRETCHES.values())
+def test_stretched_positions_are_known(tmp_path, rope):
+    files = whole(config__json=json.dumps(CONFIG | {"rope_scaling": rope}).encode())
+    assert check_files(written(tmp_path, files)).not_served == ""
 
 
 def test_the_run_checks_again_and_writes_papers_that_are_its_own(tmp_path):

@@ -17,7 +17,6 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "not_installed": Khmer(says="មិនទាន់ដំឡើងកម្មវិធីដែលត្រូវការ។", fix="លើម៉ាស៊ីនមេ៖ scripts/setup lm"),
     "not_comparable": Khmer(says="ម៉ូដែលទាំងពីរមិនមែនប្រភេទដូចគ្នាទេ។", fix="ប្រៀបធៀបជំនាន់នៃប្រភេទដូចគ្នា"),
     "not_measurable": Khmer(says="មិនអាចវាស់ម៉ូដែលនេះបានទេ។", fix="ប្រើម៉ូដែលដែលបង្វឹកនៅទីនេះ"),
-    "other_layout": Khmer(says="ម៉ូដែលនេះមានទម្រង់ផ្សេង។", fix="ប្រើម៉ូដែលដែលបង្វឹកដោយ baray train lm"),
     "no_documents": Khmer(says="គ្មានឯកសារសម្រាប់វាស់ទេ។", fix="ប្រើសំណុំទិន្នន័យផ្សេង"),
     "no_conversations": Khmer(says="គ្មានការសន្ទនាសម្រាប់រៀនទេ។", fix="ដាក់មួយបន្ទាត់មួយការសន្ទនា៖ messages ឬ prompt និង answer"),
     "not_a_language_model": Khmer(says="វាមិនមែនជាម៉ូដែលភាសាទេ។", fix="ប្រើម៉ូដែលនៃ lm ឬដែលបាននាំចូល៖ --base model:NAME"),

@@ -181,6 +181,7 @@ def _rotations(layout: Layout, context: int, device: str) -> tuple[Tensor, Tenso
     """Cosines and sines [C, H]; the first half of the sines is negative."""
     half = layout.head_width // 2
     frequencies = 1.0 / layout.rope_theta ** (torch.arange(half, dtype=torch.float32) * 2 / layout.head_width)
+    frequencies = frequencies / torch.tensor(layout.divisors)
     angles = torch.outer(torch.arange(context, dtype=torch.float32), frequencies)
     cosines, sines = angles.cos(), angles.sin()
     return torch.cat([cosines, cosines], 1).to(device), torch.cat([-sines, sines], 1).to(device)

@@ -49,6 +49,12 @@ def write_gguf(folder: Path, out: Path, *, kind: str = "f32", name: str = "model
     if kind not in KINDS:
         raise Refused("bad_option", f"There is no type '{kind}'; there are: {', '.join(KINDS)}.")
     layout = read_layout(folder)
+    if layout.kind != "llama" and layout.stretch is not None and layout.stretch.way == "llama3":
+        raise Refused(
+            "unknown_layout",
+            "This Model cannot be written as GGUF: it uses rope_type 'llama3', which llama.cpp computes in the Llama layout only.",
+            fix="Use the Hugging Face layout (baray model export REF DIR --format hf), or the engine torch.",
+        )
     part = out.with_name(out.name + ".part")
     writer = gguf.GGUFWriter(part, layout.kind)
     try:
@@ -84,6 +90,9 @@ def _add_sizes(writer: gguf.GGUFWriter, layout: Layout, kind: str) -> None:
     writer.add_layer_norm_rms_eps(layout.eps)
     if layout.kind == "llama":
         writer.add_rope_dimension_count(layout.head_width)
+    if layout.stretch is not None and layout.stretch.way == "linear":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(layout.stretch.factor)
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, layout: Layout) -> None:
@@ -149,6 +158,8 @@ def _tensors(folder: Path, layout: Layout) -> Iterator[tuple[str, NDArray[np.flo
     if not layout.tied:
         top["output"] = "lm_head"
     yield from ((f"{told}.weight", tensors[f"{ours}.weight"].float32()) for told, ours in top.items())
+    if layout.stretch is not None and layout.stretch.way == "llama3":
+        yield "rope_freqs.weight", np.array(layout.divisors, dtype=np.float32)
     names = {
         "attn_norm": "input_layernorm",
         "attn_q": "self_attn.q_proj",

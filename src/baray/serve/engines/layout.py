@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,35 @@ from baray.serve.engines.port import EngineOptions
 KINDS = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 BYTES = {"fp32": 4.0, "bf16": 2.0, "q8_0": 1.0625}
 """Of one weight in memory."""
+_STRETCHED = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Ways to stretch rotary positions that are computed here -> the numbers that each needs."""
+_MOST = 2**31
 _BASE_BYTES = 500 << 20  # what an interpreter with torch takes
 _LEAST_CONTEXT, _USUAL_CONTEXT = 128, 2048
 _OTHER = "Serve it with the engine vllm, on a machine with a GPU."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Rotary frequencies made lower, for more positions than a Model was first trained on."""
+
+    way: str
+    """linear (Chen et al. 2023, arXiv:2306.15595) or llama3 (low frequencies alone; Llama 3.1)."""
+    factor: float
+    """By how much; at least 1."""
+    low: float = 1.0
+    """llama3: what turns less often than this over `positions` is stretched in full."""
+    high: float = 4.0
+    """llama3: what turns more often than this is left as it is; between the two, by degrees."""
+    positions: int = 1
+    """llama3: positions of the first training."""
+
+    def kept(self, turns: float) -> float:
+        """How much of a frequency is left as it is, of what turns so often over `positions`: 0 to 1."""
+        return 0.0 if self.way == "linear" else min(1.0, max(0.0, (turns - self.low) / (self.high - self.low)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +75,23 @@ class Layout:
     """Whether the head is the embedding."""
     ends: frozenset[int]
     """Token ids that end an answer."""
+    stretch: Stretch | None = None
+    """Of the rotary frequencies."""
+
+    @property
+    def frequencies(self) -> list[float]:
+        """Angle by which each pair of a head turns from one position to the next, before any stretch."""
+        half = self.head_width // 2
+        return [self.rope_theta ** (-pair / half) for pair in range(half)]
+
+    @property
+    def divisors(self) -> list[float]:
+        """What each of the frequencies is divided by."""
+        if self.stretch is None:
+            return [1.0] * (self.head_width // 2)
+        told = self.stretch
+        kept = [told.kept(told.positions * one / math.tau) for one in self.frequencies]
+        return [1.0 / ((1.0 - part) / told.factor + part) for part in kept]
 
     @property
     def num_params(self) -> int:
@@ -96,6 +140,7 @@ def read_layout(folder: Path) -> Layout:
         eps=float(config.get("rms_norm_eps", 1e-6)),
         tied=bool(config.get("tie_word_embeddings", False)),
         ends=frozenset(one for one in ends if isinstance(one, int)),
+        stretch=_stretch_of(rope),
     )
 
 
@@ -150,17 +195,53 @@ def _problem_of(config: dict[str, Any]) -> str:
     if type(kv_heads) is not int or kv_heads < 1 or heads % kv_heads:
         return f"Its {heads} heads cannot share {kv_heads!r} heads of keys."
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    way = rope.get("rope_type", rope.get("type", "default"))
+    if not isinstance(rope, dict):
+        return f"Its rope_parameters are {rope!r}."
+    way = _way_of(rope)
     others = {
         "attention_bias": bool(config.get("attention_bias")),
         "mlp_bias": bool(config.get("mlp_bias")),
         "use_sliding_window": bool(config.get("use_sliding_window")),
-        f"rope_type '{way}'": way != "default",
+        f"rope_type '{way}'": way not in {"default", *_STRETCHED},
         f"hidden_act '{config.get('hidden_act')}'": config.get("hidden_act", "silu") != "silu",
         "partial_rotary_factor": rope.get("partial_rotary_factor", 1) != 1,
     }
     found = [name for name, is_other in others.items() if is_other]
-    return f"It uses {', '.join(found)}, which is not computed here." if found else ""
+    return f"It uses {', '.join(found)}, which is not computed here." if found else _problem_of_stretch(rope)
+
+
+def _way_of(rope: dict[str, Any]) -> str:
+    return str(rope.get("rope_type", rope.get("type", "default")))
+
+
+def _problem_of_stretch(rope: dict[str, Any]) -> str:
+    """What of the numbers of a stretch is missing or makes no sense."""
+    for name in ("rope_theta", *_STRETCHED.get(_way_of(rope), ())):
+        value = rope.get(name, 1.0 if name == "rope_theta" else None)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
+            return f"The {name} of its rotary positions is {value!r}."
+    if _way_of(rope) in _STRETCHED and rope["factor"] < 1:
+        return f"The factor of its rotary positions is {rope['factor']!r}, below 1."
+    if _way_of(rope) == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
+        return (
+            f"The low_freq_factor of its rotary positions is {rope['low_freq_factor']!r}, not below high_freq_factor."
+        )
+    return ""
+
+
+def _stretch_of(rope: dict[str, Any]) -> Stretch | None:
+    way = _way_of(rope)
+    if way == "linear":
+        return Stretch(way=way, factor=float(rope["factor"]))
+    if way != "llama3":
+        return None
+    return Stretch(
+        way=way,
+        factor=float(rope["factor"]),
+        low=float(rope["low_freq_factor"]),
+        high=float(rope["high_freq_factor"]),
+        positions=int(rope["original_max_position_embeddings"]),
+    )
 
 
 def _other(what: str) -> Refused:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch.nn import functional
 
-from baray.core import Refused
-from baray.train.lm.model import NORM_EPS, ROPE_THETA, Network, Shape
+from baray.train.finetune.base import Base, read_base
+from baray.train.lm.model import Network
 from baray.train.lm.shards import Tokens, open_tokens
 
 BOUNDARY = "<|endoftext|>"
 _BATCH_SCORES = 32_000_000
 """Numbers of the table of scores, positions x vocabulary, at a time: twice 128 MB."""
 _PIECE_TOKENS = 2_000_000
+_ROW_SCORES, _LEAST_CONTEXT = 128_000_000, 256
+"""Windows are as long as the Model allows, but where one alone would take more than 512 MB of scores."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,38 +44,20 @@ class LanguageModel:
 
 
 def open_model(files: Mapping[str, Path], ref: str) -> LanguageModel:
-    """Read a language model's files. Raises Refused `other_layout`."""
-    config = json.loads(files["config.json"].read_bytes())
-    known = config.get("architectures") == ["Qwen3ForCausalLM"] and bool(config.get("tie_word_embeddings"))
-    if not known or float(_theta(config)) != ROPE_THETA or float(config["rms_norm_eps"]) != NORM_EPS:
-        raise Refused(
-            "other_layout",
-            f"{ref} has another layout than the language models that are trained here.",
-            fix="Evaluate a Model of recipe lm.",
-        )
-    shape = Shape(
-        vocab=config["vocab_size"],
-        width=config["hidden_size"],
-        layers=config["num_hidden_layers"],
-        heads=config["num_attention_heads"],
-        kv_heads=config["num_key_value_heads"],
-        head_dim=config["head_dim"],
-        hidden=config["intermediate_size"],
-        context=config["max_position_embeddings"],
-    )
-    network = Network(shape)
-    network.load_state_dict({name: value.float() for name, value in load_file(files["model.safetensors"]).items()})
-    network.eval()
+    """Read a language model's files, in the Qwen3 or Llama layout. Raises Refused as `read_base` does."""
+    base = read_base(files, ref=ref, digest="")
+    context = min(base.shape.context, max(_LEAST_CONTEXT, _ROW_SCORES // base.shape.vocab))
+    network = base.network(context, torch.float32).eval()
     tokenizer = Tokenizer.from_file(str(files["tokenizer.json"]))
     tokenizer.encode_special_tokens = True
     tokenizer.no_truncation()
-    return LanguageModel(network=network, tokenizer=tokenizer, eos=int(tokenizer.token_to_id(BOUNDARY) or 0))
+    return LanguageModel(network=network, tokenizer=tokenizer, eos=_boundary(base, tokenizer))
 
 
-def _theta(config: Mapping[str, Any]) -> float:
-    """Both spellings of the base of the rotary positions."""
-    nested = config.get("rope_parameters") or {}
-    return float(config.get("rope_theta") or nested.get("rope_theta") or 0.0)
+def _boundary(base: Base, tokenizer: Tokenizer) -> int:
+    """What stands before a Document: our boundary, or what a Model from elsewhere begins, else ends, a text with."""
+    told = [tokenizer.token_to_id(BOUNDARY), base.config.get("bos_token_id"), *base.ends]
+    return next((one for one in told if type(one) is int), 0)
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +58,16 @@ class Base:
 
 def open_base(source: Input) -> Base:
     """Read what a Model version says of itself. Raises Refused `not_a_language_model`, `unknown_layout`, `bad_safetensors`."""
-    files = {file.path: file.blob for file in source.files}
+    return read_base({file.path: file.blob for file in source.files}, ref=source.ref, digest=source.digest)
+
+
+def read_base(files: Mapping[str, Path], *, ref: str, digest: str) -> Base:
+    """As `open_base`, from files by path."""
     for needed in ("config.json", "tokenizer.json"):
         if needed not in files:
             raise Refused(
                 "not_a_language_model",
-                f"{source.ref} has no {needed}: it is no language model.",
+                f"{ref} has no {needed}: it is no language model.",
                 fix="Give a Model of recipe lm or finetune, or one that was imported: --base model:NAME",
             )
     config = json.loads(files["config.json"].read_bytes())
@@ -73,15 +77,15 @@ def open_base(source: Input) -> Base:
         if name not in tensors or list(tensors[name].shape) != shape:
             raise Refused(
                 "bad_safetensors",
-                f"{source.ref} has no tensor {name} of {shape}, which its config.json asks for.",
+                f"{ref} has no tensor {name} of {shape}, which its config.json asks for.",
                 fix="Check it: baray model verify REF",
             )
-    told = asdict(sizes)
+    told = {one.name: getattr(sizes, one.name) for one in fields(sizes)}
     family = told.pop("family")
     dtype = {"BF16": torch.bfloat16}.get(tensors["model.embed_tokens.weight"].dtype, torch.float32)
     return Base(
-        ref=source.ref,
-        digest=source.digest,
+        ref=ref,
+        digest=digest,
         files=files,
         config=config,
         shape=Shape(**told, qk_norm=family == "qwen3"),

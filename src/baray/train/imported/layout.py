@@ -12,6 +12,27 @@ FAMILIES = {"qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
 """What is computed here: value of `model_type` -> name of the class that others load it with."""
 _SIZES = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 _MOST = 2**31
+_STRETCHED = {
+    "linear": ("factor",),
+    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
+}
+"""Ways to stretch rotary positions that are computed here -> the numbers that each needs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """Rotary frequencies made lower, for more positions than a Model was first trained on."""
+
+    way: str
+    """linear (Chen et al. 2023, arXiv:2306.15595) or llama3 (low frequencies alone; Llama 3.1)."""
+    factor: float
+    """By how much; at least 1."""
+    low: float = 1.0
+    """llama3: what turns less often than this over `positions` is stretched in full."""
+    high: float = 4.0
+    """llama3: what turns more often than this is left as it is; between the two, by degrees."""
+    positions: int = 1
+    """llama3: positions of the first training."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +63,8 @@ class Sizes:
     """Of the norms."""
     tied: bool
     """Whether the output table is the input table."""
+    stretch: Stretch | None = None
+    """Of the rotary frequencies."""
 
 
 def read_sizes(config: Mapping[str, Any]) -> Sizes:
@@ -54,7 +77,7 @@ def read_sizes(config: Mapping[str, Any]) -> Sizes:
             fix=f"Use a Model of the families {' and '.join(FAMILIES)}, or a machine with a GPU and the engine vllm.",
         )
     heads = config["num_attention_heads"]
-    rope = config.get("rope_parameters") or {}
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     return Sizes(
         family=config["model_type"],
         vocab=config["vocab_size"],
@@ -68,6 +91,7 @@ def read_sizes(config: Mapping[str, Any]) -> Sizes:
         rope_theta=float(rope.get("rope_theta") or config.get("rope_theta") or 10_000.0),
         norm_eps=float(config.get("rms_norm_eps", 1e-6)),
         tied=bool(config.get("tie_word_embeddings", False)),
+        stretch=_stretch_of(rope),
     )
 
 
@@ -125,15 +149,49 @@ def _problem_of_ways(config: Mapping[str, Any]) -> str:
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     if not isinstance(rope, Mapping):
         return f"its rope_parameters are {rope!r}."
-    way = rope.get("rope_type", rope.get("type", "default"))
+    way = _way_of(rope)
     others = {
         "attention_bias": bool(config.get("attention_bias")),
         "mlp_bias": bool(config.get("mlp_bias")),
         "use_sliding_window": bool(config.get("use_sliding_window")),
-        f"rope_type '{way}'": way != "default",
+        f"rope_type '{way}'": way not in {"default", *_STRETCHED},
         f"hidden_act '{config.get('hidden_act')}'": config.get("hidden_act", "silu") != "silu",
         "partial_rotary_factor": rope.get("partial_rotary_factor", 1) != 1,
         "quantization_config": bool(config.get("quantization_config")),
     }
     found = [name for name, is_other in others.items() if is_other]
-    return f"it uses {', '.join(found)}." if found else ""
+    return f"it uses {', '.join(found)}." if found else _problem_of_stretch(rope)
+
+
+def _way_of(rope: Mapping[str, Any]) -> str:
+    return str(rope.get("rope_type", rope.get("type", "default")))
+
+
+def _problem_of_stretch(rope: Mapping[str, Any]) -> str:
+    """What of the numbers of a stretch is missing or makes no sense."""
+    for name in ("rope_theta", *_STRETCHED.get(_way_of(rope), ())):
+        value = rope.get(name, 1.0 if name == "rope_theta" else None)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
+            return f"the {name} of its rotary positions is {value!r}."
+    if _way_of(rope) in _STRETCHED and rope["factor"] < 1:
+        return f"the factor of its rotary positions is {rope['factor']!r}, below 1."
+    if _way_of(rope) == "llama3" and rope["low_freq_factor"] >= rope["high_freq_factor"]:
+        return (
+            f"the low_freq_factor of its rotary positions is {rope['low_freq_factor']!r}, not below high_freq_factor."
+        )
+    return ""
+
+
+def _stretch_of(rope: Mapping[str, Any]) -> Stretch | None:
+    way = _way_of(rope)
+    if way == "linear":
+        return Stretch(way=way, factor=float(rope["factor"]))
+    if way != "llama3":
+        return None
+    return Stretch(
+        way=way,
+        factor=float(rope["factor"]),
+        low=float(rope["low_freq_factor"]),
+        high=float(rope["high_freq_factor"]),
+        positions=int(rope["original_max_position_embeddings"]),
+    )

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from baray.train.imported.layout import Stretch
+
 ROPE_THETA = 10_000.0
 NORM_EPS = 1e-6
 PAD_VOCAB = 128
@@ -52,6 +54,8 @@ class Shape:
     """Whether the output table is the input table."""
     qk_norm: bool = True
     """Whether queries and keys are normed: Qwen3; without, and untied as it mostly is, this is the layout of Llama."""
+    stretch: Stretch | None = None
+    """Of the rotary frequencies, in Models from elsewhere."""
 
     @property
     def params(self) -> int:
@@ -255,9 +259,19 @@ def rotate(x_BTHC: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
 def rope_tables(shape: Shape) -> tuple[Tensor, Tensor]:
     """Cosine and sine of position x theta^(-2c/C), both halves alike."""
     powers_C = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
-    angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), 1.0 / shape.rope_theta**powers_C)
+    frequencies_C = stretched(1.0 / shape.rope_theta**powers_C, shape.stretch)
+    angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), frequencies_C)
     both_TC = torch.cat((angles_TC, angles_TC), dim=-1)
     return both_TC.cos(), both_TC.sin()
+
+
+def stretched(frequencies_C: Tensor, stretch: Stretch | None) -> Tensor:
+    """Rotary frequencies for more positions than were first trained on."""
+    if stretch is None or stretch.way == "linear":
+        return frequencies_C / (stretch.factor if stretch else 1.0)
+    turns_C = stretch.positions * frequencies_C / (2 * math.pi)
+    share_C = ((turns_C - stretch.low) / (stretch.high - stretch.low)).clamp(0.0, 1.0)
+    return (1 - share_C) * frequencies_C / stretch.factor + share_C * frequencies_C
 
 
 def segments_of(ids_BT: Tensor, eos: int) -> Tensor:
