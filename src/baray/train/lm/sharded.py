@@ -94,7 +94,7 @@ class ShardedTraining(Training):
         """Every process computes the same: none could alone."""
         loss = held_out_loss(self.network, held)
         # After a forward pass without a backward one the tables would stay whole.
-        cast("FSDPModule", self.network).reshard()
+        cast(FSDPModule, self.network).reshard()
         return loss
 
     @torch.no_grad()
@@ -127,7 +127,7 @@ class ShardedOptimizer(Optimizer):
             for name in tensors:
                 share, gradient = share_of(self.shared[name]), self.shared[name].grad
                 share.grad = None if gradient is None else share_of(gradient)
-                tensors[name] = cast("nn.Parameter", share)
+                tensors[name] = cast(nn.Parameter, share)
         super().step(rate)
         for tensors in (self.matrices, self.others):
             for share in tensors.values():
@@ -175,7 +175,7 @@ class _Gathered(Mapping[str, Tensor]):
 
 def share_of(tensor: Tensor) -> Tensor:
     """The rows that this process holds; they are changed in place."""
-    share: Tensor = cast("DTensor", tensor.detach()).to_local()
+    share: Tensor = cast(DTensor, tensor.detach()).to_local()
     return share
 
 
