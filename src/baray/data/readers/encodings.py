@@ -53,8 +53,9 @@ _WIDER: Mapping[str, str] = MappingProxyType(
 _WITH_C1: Mapping[str, str] = MappingProxyType({"iso8859-2": "cp1250", "iso8859-15": "cp1252"})
 """Where bytes 80 to 9F are letters it is the second of a pair; in the first they are controls."""
 _C1 = re.compile(rb"[\x80-\x9f]")
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _NO_LETTERS = frozenset(["Cc", "Cn", "Co", "Cs"])
-_EVERYWHERE = frozenset(" \t\r\n.,0123456789\u3002\uff0c")
+_EVERYWHERE = frozenset(" \t\r\n.,0123456789\u3001\u3002\uff0c")
 _REFUSED = frozenset(
     ["utf-8", "utf-7", "rot13", "idna", "punycode", "raw_unicode_escape", "unicode_escape", "undefined"]
 )
@@ -145,7 +146,7 @@ def wide_encoding(data: bytes) -> str:
             low_bytes = sample[1 - high_at :: 2]
             if low_bytes.count(0) < 0.1 * len(low_bytes):
                 return name
-    return _two_bytes(sample) if b"\0" in sample else ""
+    return _two_bytes(sample) if _CONTROLS.search(sample) else ""
 
 
 def _two_bytes(sample: bytes) -> str:
