@@ -1,7 +1,14 @@
-"""What is decided about Replicas: a pure function."""
+"""What is decided about Replicas, a pure function; and where they listen."""
 
 from __future__ import annotations
 
+import os
+
+import pytest
+
+from baray import serve
+from baray.core import Refused
+from baray.serve.engines.replica import listen
 from baray.serve.replicas.decide import Replica, Seen, Wish, decide, state_of, wait_seconds
 from baray.serve.replicas.load import Limits, Load, look, number
 
@@ -97,3 +104,51 @@ def test_the_number_follows_the_load():
     idle = Load(used=NOW - 61)
     assert number(idle, limits, now=NOW, wanted=2, ready=2, woken=False) == 0
     assert number(idle, limits, now=NOW, wanted=0, ready=0, woken=True) == 1
+
+
+def link_to_own(place, elsewhere):
+    place.symlink_to(elsewhere)
+
+
+def link_to_nothing(place, _elsewhere):
+    place.symlink_to("nothing")
+
+
+def a_file(place, _elsewhere):
+    place.write_bytes(b"")
+
+
+def open_to_all(place, _elsewhere):
+    place.mkdir()
+    place.chmod(0o777)
+
+
+def another_users(place, _elsewhere):
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a folder away")
+    place.mkdir(mode=0o700)
+    os.chown(place, 12345, 12345)
+
+
+@pytest.mark.parametrize("plant", [link_to_own, link_to_nothing, a_file, open_to_all, another_users])
+def test_replicas_listen_in_no_folder_that_somebody_planted(site, tmp_path, monkeypatch, plant):
+    home, temporary, elsewhere = tmp_path / ("long-" * 20), tmp_path / "t", tmp_path / "elsewhere"
+    for folder in (home, temporary, elsewhere):
+        folder.mkdir(mode=0o700)
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    for _ in range(2):  # the second start finds the folder of the first
+        serve.Reconciler(site, home).close()
+        (place,) = temporary.iterdir()
+        assert place.stat().st_mode & 0o777 == 0o700
+    listen(place / "one.sock").close()
+    assert (place / "one.sock").is_socket()
+    (place / "one.sock").unlink()
+    place.rmdir()
+    plant(place, elsewhere)
+    before = place.lstat()
+    for attempt in (lambda: serve.Reconciler(site, home), lambda: listen(place / "one.sock")):
+        with pytest.raises(Refused, match="no folder for sockets") as refused:
+            attempt()
+        assert refused.value.code == "unsafe_folder"
+    assert list(elsewhere.iterdir()) == []
+    assert (place.lstat().st_mode, place.lstat().st_uid) == (before.st_mode, before.st_uid)

@@ -19,6 +19,7 @@ ENGINE_PROBLEMS: dict[str, Khmer] = {
     "no_chat_template": Khmer(says="ម៉ូដែលនេះមិនអាចជជែកបានទេ។", fix="សួរតាម POST /v1/completions"),
     "bad_messages": Khmer(says="ម៉ូដែលមិនទទួលសារទាំងនេះទេ។", fix="ពិនិត្យតួនាទី និងលំដាប់នៃសារ"),
     "context_length_exceeded": Khmer(says="អត្ថបទវែងជាងដែលម៉ូដែលអាចអាន។", fix="ផ្ញើអត្ថបទខ្លីជាង ឬសុំចម្លើយខ្លីជាង"),
+    "unsafe_folder": Khmer(says="ថតសម្រាប់រន្ធតភ្ជាប់មិនមែនជារបស់អ្នកប្រើនេះតែម្នាក់ទេ។", fix="លុបថតនោះចេញ រួចចាប់ផ្តើមម្តងទៀត"),
     "replica_away": Khmer(says="ម៉ូដែលមិនទទួលសំណើឥឡូវនេះទេ។", fix=_AGAIN),
     "replica_busy": Khmer(says="មានសំណើច្រើនកំពុងរង់ចាំ។", fix=_AGAIN),
 }

@@ -29,6 +29,7 @@ from baray.serve.engines.layout import read_layout
 from baray.serve.engines.port import Engine, EngineOptions
 from baray.serve.engines.routes import Routes
 from baray.serve.engines.text import Wording
+from baray.serve.replicas.sockets import own_folder
 
 DRAIN_SECONDS = 30.0
 LOADERS = {
@@ -112,10 +113,12 @@ def lay_out(context: AttemptContext) -> Path:
 
 
 def listen(path: Path) -> socket.socket:
-    """A listening socket at `path`, of any length, for its owner and group. One that a killed process left is replaced."""
-    path.parent.mkdir(mode=0o750, parents=True, exist_ok=True)
+    """A listening socket at `path`, of any length, for its owner and group. One that a killed process left is replaced.
+
+    Raises Refused `unsafe_folder`.
+    """
+    folder = own_folder(path.parent, os.geteuid())
     listener = socket.socket(socket.AF_UNIX)
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY)
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     listener.bind(f"/proc/self/fd/{folder}/{fresh.name}")  # a socket's path may have 107 bytes; a home's may be longer

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -37,6 +38,7 @@ from baray.serve.replicas.decide import (
     decide,
 )
 from baray.serve.replicas.probe import Prober, Target
+from baray.serve.replicas.sockets import own_folder
 from baray.store import Tx
 
 HANDLER = "baray.serve.engines.replica:serve"
@@ -300,12 +302,14 @@ def _targets(view: _View) -> list[Target]:
 
 
 def _socket_folder(home: Path) -> Path:
-    """Where Replicas listen: in the home, or where its path is too long for a socket in a folder of its owner's alone."""
+    """Where Replicas listen: in the home, or where its path is too long for a socket in a folder of its owner's alone.
+
+    Raises Refused `unsafe_folder`.
+    """
     folder = home / "run" / "replicas"
     if len(bytes(folder)) + 18 > _LONGEST_SOCKET:
         folder = Path(gettempdir()) / f"baray-{sha256(bytes(home)).hexdigest()[:16]}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if folder.stat().st_uid != home.stat().st_uid:
-        raise PermissionError(f"{folder} is another user's")
-    folder.chmod(0o700)
+    handle = own_folder(folder, home.stat().st_uid)
+    os.fchmod(handle, 0o700)
+    os.close(handle)
     return folder
