@@ -22,7 +22,7 @@ _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _PARAGRAPHS = frozenset([_TEXT + "p", _TEXT + "h"])
 _SKIPPED = frozenset(
     [_TEXT + "tracked-changes", _OFFICE + "annotation", _PRESENTATION + "notes", _TEXT + "note-citation",
-     _OFFICE + "forms", _TEXT + "ruby-text"]
+     _TEXT + "note-body", _OFFICE + "forms", _TEXT + "ruby-text"]
 )  # fmt: skip
 _HEADING_STYLES = frozenset(["Title", "Heading_20_1", "Heading_20_2"])
 _MOST_REPEATED = 200
@@ -140,6 +140,9 @@ class _Reader:
     def _paragraph(self, paragraph: Element) -> str:
         style = paragraph.get(_TEXT + "style-name", "")
         text = "".join(self._pieces(paragraph, self._font(style, ""))).strip()
+        for note in paragraph.iter(_TEXT + "note-body"):  # behind the paragraph, as at the foot of its page
+            said = " ".join("".join(self._pieces(one, self._font("", ""))).strip() for one in note.iter(*_PARAGRAPHS))
+            text += f"\n{said}" if said else ""
         level = paragraph.get(_TEXT + "outline-level", "1") if paragraph.tag == _TEXT + "h" else ""
         if text and not self.heading and (level in {"1", "2"} or style in self._styles.headings):
             self.heading = first_line(text)
@@ -155,6 +158,7 @@ class _Reader:
         for event, one in walker:
             if event == "start":
                 if one is not element:
+                    yield "\n" if one.tag in _PARAGRAPHS else ""
                     stack.append((one, self._font(one.get(_TEXT + "style-name", ""), stack[-1][1])))
                 if one.tag in _SKIPPED:
                     walker.skip_subtree()
@@ -193,6 +197,8 @@ class _Reader:
                 self._cells += 1
             if self._cells > _MOST_CELLS:
                 raise refuse("too_large", f"The tables have more than {_MOST_CELLS} cells.", "Save them as CSV.")
+            while cells and not cells[-1]:
+                cells.pop()
             filled = any(cells)
             for _ in range(_repeated(row, _TABLE + "number-rows-repeated") if filled else 1):
                 yield cells if filled else []

@@ -186,6 +186,8 @@ def _inflated(data: bytes, allowance: Allowance) -> bytes:
             data = unpacker.unconsumed_tail
     except zlib.error as error:
         raise refuse("broken_file", "The packed page is damaged.") from error
+    if not unpacker.eof:
+        raise refuse("broken_file", "The packed page is cut off.")
     return b"".join(parts)
 
 
