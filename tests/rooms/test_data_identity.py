@@ -8,13 +8,16 @@ import re
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from baray.data.documents import Paper, compared_digest, document_id, tidy
+from baray.data.duplicates import minhash
 from baray.data.duplicates.minhash import SHINGLE, band_keys, jaccard, shingle_set
 from baray.data.duplicates.rules import amounts
+from baray.data.kernel.measures import sign
 from baray.data.pipeline.output import IDENTITY, Identity
 from baray.data.readers import SourceFile
 from baray.data.readers.layout import in_logical_order
@@ -113,6 +116,27 @@ def test_alike_texts_share_a_band():
         found += bool((keys[0] == keys[1]).any())
     assert tried >= 100
     assert found >= 0.98 * tried
+
+
+ANY_TEXT = st.text(max_size=20) | st.text("İΣσςẞ\U00020000\U0001d7d8\U000e0041ខ្ដក្តៗ១ a\n\u200b", max_size=20) | SOME_TEXT
+
+
+@given(texts=st.lists(ANY_TEXT, min_size=1, max_size=6))
+@settings(deadline=None)
+def test_the_compiled_pass_signs_as_arrays_do(texts):
+    texts = [text.encode("utf-8", "replace").decode() for text in texts]
+    minima, some = minhash.array_minima(texts)
+    signed = sign(pl.Series(texts), *minhash.permutations())
+    assert (signed.minima == minima).all()
+    assert ((signed.tokens > 0) == some).all()
+
+
+def test_many_texts_have_the_keys_that_few_have():
+    texts = [KHMER, "The fee is 4,000 riel.", "", "!!!"]
+    few, some = band_keys(texts)
+    many, others = band_keys([*texts, "word " * (minhash.COMPILED_FROM // 4)])
+    assert (many[:4] == few).all()
+    assert others[:4].tolist() == some.tolist() == [True, True, False, False]
 
 
 def test_signature_vector():

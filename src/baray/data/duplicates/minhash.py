@@ -12,6 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+
+from baray.data.kernel.characters import ALNUM, BASE, CHINESE_END, MARK, TABLE, flag_table, folded_table
+from baray.data.kernel.measures import sign
 
 Words = npt.NDArray[np.uint64]
 
@@ -21,29 +25,55 @@ BANDS = 20
 """A pair of similarity 0.8 shares at least one band with probability 0.998; one of 0.4 with 0.08."""
 ROWS = 6
 """Minima in a band."""
-_COENG = 0x17D2
+COMPILED_FROM = 1_000_000
+"""Code points of a batch from which the compiled pass is worth its loading."""
+_COENG, _DA, _TA = 0x17D2, 0x178A, 0x178F
 _GOLDEN = 0x9E3779B97F4A7C15
 _SEED = 0x62617261795F6D68
 
 
 def band_keys(texts: Sequence[str]) -> tuple[Words, npt.NDArray[np.bool_]]:
-    """Band keys (text x BANDS), and which texts have any token: those without cannot be compared."""
+    """Band keys (text x BANDS), and which texts have any token: those without cannot be compared.
+
+    Many texts go through the compiled pass; few are done here, since to load it takes longer. Both give the same keys.
+    """
+    if sum(map(len, texts)) >= COMPILED_FROM:
+        signed = sign(pl.Series(texts, dtype=pl.String), *permutations())
+        minima, some = signed.minima, signed.tokens > 0
+    else:
+        minima, some = array_minima(texts)
+    keys = keys_of_minima(minima)
+    keys[~some] = 0
+    return keys, some
+
+
+def array_minima(texts: Sequence[str]) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.bool_]]:
+    """Signatures without the compiled pass, and which texts have any token."""
     shingles, owner = _shingles(texts)
-    keys = np.zeros((len(texts), BANDS), dtype=np.uint64)
+    minima = np.full((len(texts), BANDS * ROWS), 0xFFFFFFFF, dtype=np.uint32)
     some = np.zeros(len(texts), dtype=np.bool_)
     if len(shingles) == 0:
-        return keys, some
+        return minima, some
     starts = np.flatnonzero(np.r_[True, owner[1:] != owner[:-1]])
     some[owner[starts]] = True
-    multipliers, addends = _permutations()
+    multipliers, addends = permutations()
+    for row in range(BANDS * ROWS):
+        # Multiply-shift hashing: the upper half of a product is as good as a permutation.
+        minima[owner[starts], row] = np.minimum.reduceat(
+            (shingles * multipliers[row] + addends[row]) >> np.uint64(32), starts
+        )
+    return minima, some
+
+
+def keys_of_minima(minima: npt.NDArray[np.uint32]) -> Words:
+    """One key for each band of each signature."""
+    keys = np.empty((len(minima), BANDS), dtype=np.uint64)
     for band in range(BANDS):
-        key = np.full(len(starts), band, dtype=np.uint64)
+        key = np.full(len(minima), band, dtype=np.uint64)
         for row in range(band * ROWS, (band + 1) * ROWS):
-            # Multiply-shift hashing: the upper half of a product is as good as a permutation.
-            minima = np.minimum.reduceat((shingles * multipliers[row] + addends[row]) >> np.uint64(32), starts)
-            key = _mix(key * np.uint64(_GOLDEN) + minima)
-        keys[owner[starts], band] = key
-    return keys, some
+            key = _mix(key * np.uint64(_GOLDEN) + minima[:, row])
+        keys[:, band] = key
+    return keys
 
 
 def shingle_set(text: str) -> Words:
@@ -81,15 +111,14 @@ def _shingles(texts: Sequence[str]) -> tuple[Words, npt.NDArray[np.int64]]:
 
 def _tokens(texts: Sequence[str]) -> tuple[Words, npt.NDArray[np.int64]]:
     """Hash of each token, and the number of the text it is from."""
-    folded = [text.lower().replace("\u17d2\u178a", "\u17d2\u178f") for text in texts]
-    codes = np.frombuffer("\n".join(folded).encode("utf-32-le", "replace"), dtype=np.uint32)
-    ends = np.cumsum([len(text) + 1 for text in folded])
-    khmer_digit = (codes >= 0x17E0) & (codes <= 0x17E9)
-    codes = np.where(khmer_digit, codes - np.uint32(0x17E0 - 0x30), codes)
-    base = (codes >= 0x1780) & (codes <= 0x17B3)
-    mark = ((codes >= 0x17B4) & (codes <= 0x17D3)) | (codes == 0x17DD)
-    word = _word_table()[np.minimum(codes, 0xFFFF)] & ~base & ~mark
+    codes = np.frombuffer("\n".join(texts).encode("utf-32-le", "replace"), dtype=np.uint32)
+    ends = np.cumsum([len(text) + 1 for text in texts])
+    known = codes < TABLE
+    flags = flag_table()[np.where(known, codes, TABLE + (codes >= CHINESE_END))]
+    codes = np.where(known, folded_table()[np.where(known, codes, 0)], codes)
+    base, mark, word = (flags & BASE) != 0, (flags & MARK) != 0, (flags & (ALNUM | BASE | MARK)) == ALNUM
     before_word, before_khmer, before_coeng = _shifted(word), _shifted(base | mark), _shifted(codes == _COENG)
+    codes = np.where(before_coeng & (codes == _DA), np.uint32(_TA), codes)
     begins = (word & ~before_word) | (base & ~before_coeng) | (mark & ~before_khmer)
     inside = word | base | mark
     places = np.flatnonzero(begins)
@@ -116,12 +145,8 @@ def _mix(values: Words) -> Words:
 
 
 @functools.cache
-def _word_table() -> npt.NDArray[np.bool_]:
-    return np.fromiter((chr(code).isalnum() for code in range(0x10000)), dtype=np.bool_, count=0x10000)
-
-
-@functools.cache
-def _permutations() -> tuple[Words, Words]:
+def permutations() -> tuple[Words, Words]:
+    """Multipliers, which are odd, and addends of all rows of all bands."""
     steps = np.arange(1, 2 * BANDS * ROWS + 1, dtype=np.uint64)
     numbers = _mix(np.uint64(_SEED) + steps * np.uint64(_GOLDEN))
     return numbers[::2] | np.uint64(1), numbers[1::2]

@@ -58,6 +58,9 @@ UNPLAIN_WORD = 1 << 22
 TABLE = 0x20000
 """Code points above it are told by their plane."""
 
+CHINESE_END = 0x323B0
+"""Where the planes of Chinese characters end: above is nothing that the pass knows."""
+
 _PUNCTUATION_OF_SPACY = "…,:;!?¿؟¡()[]{}<>_#*&。？！，、；：～·।،۔؛٪"
 _QUOTES = "'\"”“`‘´’‚„»«「」『』（）〔〕【】《》〈〉⟦⟧"
 _CURRENCY = "$£€¥฿₽﷼"

@@ -83,8 +83,8 @@ def measure(texts: pl.Series, languages: Sequence[int], rules: Sequence[Language
     return Measures(counts=counts, columns=tuple(entry.COLUMNS), kept_lines=kept, line_places=places)
 
 
-def sign(texts: pl.Series, multipliers: npt.NDArray[np.uint32], addends: npt.NDArray[np.uint32]) -> Signatures:
-    """Signatures of `texts` under permutations modulo 2^32."""
+def sign(texts: pl.Series, multipliers: Words, addends: Words) -> Signatures:
+    """Signatures of `texts` under permutations modulo 2^64."""
     entry = _compiled()
     data, offsets = _buffers(texts)
     rows = np.empty((len(texts), len(multipliers)), dtype=np.uint32)
@@ -109,7 +109,7 @@ def warm() -> None:
     some = pl.Series(["The cat sat, and the dog ran.\nភាសាខ្មែរ។"])
     rule = LanguageRules(stop_words=("the",), line_ends=".", least_words=3, short_line=30)
     measure(some, [0], [rule], groups=REPETITION | QUALITY | C4 | FINEWEB)
-    sign(some, np.ones(120, dtype=np.uint32), np.ones(120, dtype=np.uint32))
+    sign(some, np.ones(120, dtype=np.uint64), np.ones(120, dtype=np.uint64))
     words("a word")
 
 

@@ -92,7 +92,8 @@ def places() -> list[Path]:
 def sources() -> str:
     """Digest of the sources that the compiled form depends on, and of the versions of the compiler."""
     found = hashlib.sha256(f"{numba.__version__} {llvmlite.__version__} {sys.version}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
+    here = Path(__file__).parent
+    for path in (*sorted(here.glob("*.py")), here.parent / "characters.py", here.parent / "specials.py"):
         found.update(path.read_bytes())
     return found.hexdigest()
 

@@ -23,10 +23,10 @@ _HALF = np.uint64(32)
 
 
 class Permutations(NamedTuple):
-    """Multipliers, which are odd, and addends, modulo 2^32."""
+    """Multipliers, which are odd, and addends, modulo 2^64: the upper half of a product is as good as a permutation."""
 
-    multipliers: Codes
-    addends: Codes
+    multipliers: Words
+    addends: Words
 
 
 @inner
@@ -97,10 +97,9 @@ def _run(recent: Words, tokens: int, size: int) -> np.uint64:
 
 @inner
 def _permute(shingle: np.uint64, permutations: Permutations, row: Codes) -> None:
-    key = np.uint32(shingle >> _HALF)
+    multipliers, addends = permutations.multipliers, permutations.addends
     for at in range(len(row)):
-        permuted = np.uint32(key * permutations.multipliers[at] + permutations.addends[at])
-        row[at] = min(row[at], permuted)
+        row[at] = min(row[at], np.uint32((shingle * multipliers[at] + addends[at]) >> _HALF))
 
 
 @inner

@@ -31,8 +31,7 @@ _FIRST = np.uint64(0xBF58476D1CE4E5B9)
 _SECOND = np.uint64(0x94D049BB133111EB)
 _S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
 _TABLE = characters.TABLE
-_LETTERS_END = 0x323B0
-"""Where the planes of Chinese characters end: above is nothing that this pass knows."""
+_CHINESE_END = characters.CHINESE_END
 
 
 class Text(NamedTuple):
@@ -105,7 +104,7 @@ def table_place(code: int) -> int:
     """Where the bits of a code point stand in the table."""
     if code < _TABLE:
         return code
-    return _TABLE if code < _LETTERS_END else _TABLE + 1
+    return _TABLE if code < _CHINESE_END else _TABLE + 1
 
 
 @inner
