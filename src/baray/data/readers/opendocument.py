@@ -21,8 +21,8 @@ _PRESENTATION, _SVG, _FO = _NS % "presentation", _NS % "svg-compatible", _NS % "
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _PARAGRAPHS = frozenset([_TEXT + "p", _TEXT + "h"])
 _SKIPPED = frozenset(
-    [_TEXT + "tracked-changes", _OFFICE + "annotation", _PRESENTATION + "notes", _TEXT + "note-citation",
-     _TEXT + "note-body", _OFFICE + "forms", _TEXT + "ruby-text"]
+    [_TEXT + "tracked-changes", _OFFICE + "annotation", _PRESENTATION + "notes", _TEXT + "note",
+     _OFFICE + "forms", _TEXT + "ruby-text"]
 )  # fmt: skip
 _HEADING_STYLES = frozenset(["Title", "Heading_20_1", "Heading_20_2"])
 _MOST_REPEATED = 200
