@@ -31,7 +31,8 @@ def words(number: int, *, seed: str = "word") -> str:
 def test_files_of_a_version(tmp_path):
     made = make(tmp_path, {"a.txt": NOTICE_KM.encode(), "b.txt": NOTICE_EN.encode(), "c.bin": bytes(range(256))})
     assert [entry.path for entry in made.output.files] == [
-        "croissant.json", "data/part-00000.parquet", "dropped/part-00000.parquet", "preview.jsonl", "report.json",
+        "croissant.json", "data/part-00000.parquet", "dropped/part-00000.parquet", "preview.jsonl", "report.html",
+        "report.json",
     ]  # fmt: skip
     for entry in made.output.files:
         assert digest_file(made.folder / entry.path) == entry.digest
@@ -381,3 +382,45 @@ def test_the_sample(tmp_path, need):
         "announcements/circular-07-counter-conduct.md",
         "announcements/circular-07-reissued.md",
     }
+
+
+def test_the_report_draws_what_it_counts(tmp_path):
+    papers = {f"copy-{number}.txt": Paper(data=NOTICE_EN.encode()) for number in range(3)}
+    papers |= {
+        "secret.txt": Paper(data=NOTICE_EN.encode(), label="secret"),
+        "km.txt": NOTICE_KM.encode(),
+        "short.txt": b"Hm.",
+    }
+    made = make(tmp_path, papers)
+    profile = made.report["profile"]
+    assert sum(count for _, count in profile["lengths"]) == made.report["kept"]
+    (cluster,) = profile["clusters"]["largest"]
+    assert cluster["kept"] == "copy-0.txt"
+    assert {one["path"] for one in cluster["like_it"]} == set(made.texts() | made.reasons()) - {"", 
+        "copy-0.txt",
+        "km.txt",
+        "short.txt",
+    }
+    page = (made.folder / "report.html").read_text()
+    assert "copy-1.txt" in page
+    assert "too_short" in page
+    assert NOTICE_KM[:40] in page
+    assert "http" not in page, "it asks nobody for anything"
+
+
+def test_the_report_names_nothing_above_the_label(tmp_path):
+    papers = {"a.txt": Paper(data=NOTICE_EN.encode()), "b.txt": Paper(data=NOTICE_EN.encode(), label="secret")}
+    made = make(tmp_path, {**papers, "other.txt": NOTICE_KM.encode()})
+    assert made.output.labels == ("public",)
+    assert made.report["profile"]["clusters"] == {
+        "sizes": [[2, 1]],
+        "largest": [{"kept": "a.txt", "size": 2, "like_it": []}],
+    }
+    assert "b.txt" not in (made.folder / "report.html").read_text() + (made.folder / "report.json").read_text()
+
+
+def test_what_a_paper_says_is_no_page(tmp_path):
+    made = make(tmp_path, {"<b>.txt": b"<script>alert('a paper of the office')</script>", "km.txt": NOTICE_KM.encode()})
+    page = (made.folder / "report.html").read_text()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page

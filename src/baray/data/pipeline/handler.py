@@ -35,6 +35,7 @@ from baray.data.pipeline.output import (
     write_dropped,
     write_json,
 )
+from baray.data.pipeline.profile import Profile, write_page
 from baray.data.pipeline.steps import STEPS, judge
 from baray.data.readers import ReadOptions, find_ocr
 from baray.data.recipes import TextRecipe, read_options
@@ -69,7 +70,8 @@ def build(context: AttemptContext) -> list[Output]:
     folder.mkdir(parents=True, exist_ok=True)
     sieve = _gather(context, recipe, papers_of(context.inputs))
     drops = _duplicates(sieve, recipe, context.today)
-    identity = _write(sieve, drops, folder)
+    profile = Profile()
+    identity = _write(sieve, drops, folder, profile)
     report = sieve.tally.report(STEPS)
     _check_sum(report)
     _log(context, report)
@@ -82,6 +84,8 @@ def build(context: AttemptContext) -> list[Output]:
         )
     report["digest"] = identity.digest()
     report["refusals"] = _refusals(sieve)
+    report["profile"] = profile.told(drops, sieve.facts()["path"], folder)
+    write_page(folder / "report.html", name, report)
     write_json(folder / "report.json", report)
     write_json(
         folder / "croissant.json",
@@ -222,7 +226,7 @@ def _letterheads(facts: pl.DataFrame) -> list[str]:
     return sorted(files.filter(pl.col("files") >= _LETTERHEAD_FILES)["head"].to_list())
 
 
-def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> Identity:
+def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path, profile: Profile) -> Identity:
     """Pass 2: rows that stay into `data`, the others into `dropped`."""
     facts = sieve.facts()
     paths, letterheads = facts["path"], _letterheads(facts)
@@ -242,6 +246,7 @@ def _write(sieve: _Sieve, drops: dict[int, tuple[str, Drop]], folder: Path) -> I
         identity.add(rows)
         preview.add(rows)
         sieve.tally.keep(stay)
+        profile.take(stay)
         data.write(stay)
     data.close()
     preview.close()

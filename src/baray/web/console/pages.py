@@ -50,12 +50,14 @@ def datasets(request: Request, who: Who) -> Response:
 def dataset(request: Request, who: Who, name: str, reason: str = "") -> Response:
     """One Dataset: what was kept, dropped and refused, with samples."""
     version = source_api.get_version(request, who, "datasets", name)
+    report = source_api.get_report(request, who, name)
     return render(
         request,
         "dataset.html",
         who=who,
         version=version,
-        report=source_api.get_report(request, who, name),
+        report=report,
+        funnel=[(step["step"], step["kept"]) for step in report.get("steps", ())],
         rows=source_api.get_rows(request, who, name, n=12)["items"],
         dropped=source_api.get_dropped(request, who, name, n=100, reason=reason)["items"],
         reason=reason,
