@@ -1,7 +1,7 @@
 """Clients that people have: OpenAI's own, curl, LangChain's and LlamaIndex's classes, against a router with a Replica behind it.
 
 Each stands in an environment of its own, as the tools of `test_conformance` do. The Replica here speaks as engines do,
-without an engine; what engines say is in their own contract tests.
+without an engine; `test_clients_engines` has engines that compute.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def key(house: House, **bounds: int) -> tuple[str, str]:
     )
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("clients")
+@contextmanager
+def open_place(folder: Path, name: str, socket: Path) -> Iterator[Place]:
+    """A home whose model `talk` is answered for by the Replica at `socket`, and its router."""
     house = new_house(folder / "home")
     weights = folder / "weights"
     weights.mkdir()
@@ -60,24 +61,33 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     house.model(
         house.publish("model", "talk", weights, PUBLIC, "sha256:" + "2" * 64), name="talk", audience=("project",)
     )
-    socket = folder / "one.sock"
-    replica = subprocess.Popen([sys.executable, str(SPEAKER), str(socket), "0.002"])
     try:
-        wait_until(socket.exists, "the replica's socket")
         (_, free), (_, once), counted = key(house), key(house, requests_per_minute=1), key(house)
 
         def behind(snapshot: dict) -> None:
             upstreams = [{"replica": "r_1", "socket": str(socket)}]
-            engine = {"kind": "replica", "name": "torch", "upstreams": upstreams, "limits": {"context": 256}}
+            engine = {"kind": "replica", "name": name, "upstreams": upstreams, "limits": {"context": 256}}
             snapshot["services"][0]["engine"] = engine
 
         house.push(behind)
         with running_router(house.path) as router:
             yield Place(house, router, free, once, counted)
     finally:
+        house.close()
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("clients")
+    socket = folder / "one.sock"
+    replica = subprocess.Popen([sys.executable, str(SPEAKER), str(socket), "0.002"])
+    try:
+        wait_until(socket.exists, "the replica's socket")
+        with open_place(folder, "torch", socket) as opened:
+            yield opened
+    finally:
         replica.kill()
         replica.wait(10)
-        house.close()
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import openai
 url, model, key, once = sys.argv[1:]
 client = openai.OpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0)
 messages = [{"role": "user", "content": "hello"}]
+greedy = {"model": model, "temperature": 0}
 
 
 def error(ask) -> list:
@@ -23,6 +24,14 @@ def error(ask) -> list:
     return ["nothing", None, None]
 
 
+def embeddings() -> list:
+    """Numbers, or what an engine without them answers."""
+    try:
+        return [one.embedding for one in client.embeddings.create(model=model, input=["one", "three"]).data]
+    except openai.APIStatusError as found:
+        return [type(found).__name__, found.code]
+
+
 def with_key(secret):
     return openai.OpenAI(base_url=f"{url}/v1", api_key=secret, max_retries=0)
 
@@ -30,26 +39,26 @@ def with_key(secret):
 async def by_async() -> dict:
     """The same client without blocking, several requests at once."""
     async with openai.AsyncOpenAI(base_url=f"{url}/v1", api_key=key, max_retries=0) as other:
-        asked = [other.chat.completions.create(model=model, messages=messages, max_tokens=3) for _ in range(4)]
+        asked = [other.chat.completions.create(**greedy, messages=messages, max_tokens=3) for _ in range(4)]
         whole = [one.choices[0].message.content for one in await asyncio.gather(*asked)]
-        stream = await other.chat.completions.create(model=model, messages=messages, max_tokens=5, stream=True)
+        stream = await other.chat.completions.create(**greedy, messages=messages, max_tokens=5, stream=True)
         pieces = [chunk.choices[0].delta.content async for chunk in stream]
-        left = await other.completions.create(model=model, prompt="x", max_tokens=900, stream=True)
+        left = await other.completions.create(**greedy, prompt="x", max_tokens=100, stream=True)
         async for _ in left:
             break
         await left.close()
     return {"whole": whole, "pieces": pieces}
 
 
-chat = client.chat.completions.create(model=model, messages=messages, max_tokens=4)
-text = client.completions.create(model=model, prompt="hello", max_tokens=4)
+chat = client.chat.completions.create(**greedy, messages=messages, max_tokens=4)
+text = client.completions.create(**greedy, prompt="hello", max_tokens=4)
 usage = {"include_usage": True}
 chunks = list(
-    client.chat.completions.create(model=model, messages=messages, max_tokens=5, stream=True, stream_options=usage)
+    client.chat.completions.create(**greedy, messages=messages, max_tokens=5, stream=True, stream_options=usage)
 )
-single = with_key(once).chat.completions.create(model=model, messages=messages, max_tokens=2)
+single = with_key(once).chat.completions.create(**greedy, messages=messages, max_tokens=2)
 again = error(lambda: with_key(once).chat.completions.create(model=model, messages=messages))
-raw = client.completions.with_raw_response.create(model=model, prompt="hello", max_tokens=2)
+raw = client.completions.with_raw_response.create(**greedy, prompt="hello", max_tokens=2)
 print(
     json.dumps(
         {
@@ -60,14 +69,12 @@ print(
             "stream": [chunk.choices[0].delta.content for chunk in chunks if chunk.choices],
             "stream_usage": [chunk.usage.completion_tokens for chunk in chunks if chunk.usage],
             "answer": raw.headers["x-baray-answer"],
-            "embeddings": [one.embedding for one in client.embeddings.create(model=model, input=["one", "three"]).data],
+            "embeddings": embeddings(),
             "async": asyncio.run(by_async()),
             "not found": error(lambda: client.chat.completions.create(model="nobody", messages=messages)),
             "no model": error(lambda: client.models.retrieve("nobody")),
             "bad key": error(with_key("bry_svc_wrong").models.list),
-            "bad request": error(
-                lambda: client.chat.completions.create(model=model, messages=messages, max_tokens=5000)
-            ),
+            "bad request": error(lambda: client.chat.completions.create(**greedy, messages=messages, max_tokens=5000)),
             "once": single.usage.completion_tokens,
             "spent": again,
         }
