@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
@@ -18,7 +19,7 @@ def canonical_json(value: Any) -> bytes:  # noqa: ANN401 - any JSON value
     also does for most values. Raises ValueError on a float that is not finite and on half a surrogate pair, TypeError
     on a value of another kind. Not checked, for speed: a tuple is written as a list, a number that is a key as text.
     """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def digest_bytes(data: bytes) -> str:

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from baray.core.clock import Clock
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
+_PAIRS = tuple(one + other for one in _ALPHABET for other in _ALPHABET)
+_SHIFTS = tuple(range(120, -1, -10))
 _ID = re.compile(rf"[a-z]{{1,3}}_[{_ALPHABET}]{{26}}\Z")
 
 
@@ -27,7 +29,7 @@ class Ids:
     def new(self, prefix: str) -> str:
         """A fresh id with `prefix` (one to three letters)."""
         number = (int(self._clock.now() * 1000) << 80) | self._random_bits(80)
-        return prefix + "_" + "".join(_ALPHABET[(number >> shift) & 31] for shift in range(125, -1, -5))
+        return prefix + "_" + "".join([_PAIRS[(number >> shift) & 1023] for shift in _SHIFTS])
 
 
 def made_at(text: str) -> float | None:

@@ -158,7 +158,7 @@ class Application:
 
     async def _complete(self, request: Request, _rest: str) -> Response | StreamedResponse:
         snapshot, asker = await self._identify(request)
-        return await self._replicas.answer(snapshot, asker, request, request.path)
+        return await self._replicas.answer(snapshot, asker, request)
 
     async def _answers(self, request: Request, _rest: str) -> Response:
         snapshot, asker = await self._identify(request)
@@ -186,7 +186,7 @@ class Application:
             return render_trouble(error, language=language)
 
     async def _identify(self, request: Request) -> tuple[Snapshot, Asker]:
-        snapshot = await self._follower.newest()
+        snapshot = self._follower.fresh() or await self._follower.newest()
         if snapshot is None:
             raise Fault("starting", "The router is starting.", fix="Ask again in a second.", status=503)
         return snapshot, identify(snapshot, request.headers, self._house.clock.now())

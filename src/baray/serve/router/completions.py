@@ -42,14 +42,20 @@ MAX_ANSWER_BYTES = 32 << 20
 
 @dataclass(slots=True, kw_only=True)
 class _Asked:
-    """One request on its way."""
+    """One request on its way, with what it takes to decide it again after a wait."""
 
+    request: Request
+    """As it came."""
+    name: str
+    """The Service's name as it was asked."""
+    whom: str | None
+    """As whom it is to be answered."""
+    errand: Errand
+    """What the Replica is asked; its id is the Answer's, `a_...`."""
     route: Route
     """Which Service."""
     asker: Asker
     """Who asks."""
-    id: str
-    """The Answer's, `a_...`."""
     started: float
     """Monotonic seconds."""
     request_digest: str
@@ -64,20 +70,6 @@ class _Asked:
     """Whether the receipt is in the spool."""
     streams: bool = field(default=False)
     """Whether the answer has begun to stream: then the stream closes what was opened."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Sending:
-    """What a request needs to be sent, and to be decided again after a wait."""
-
-    request: Request
-    """As it came."""
-    name: str
-    """The Service's name as it was asked."""
-    whom: str | None
-    """As whom it is to be answered."""
-    errand: Errand
-    """What the Replica is asked."""
 
 
 class Completions:
@@ -96,23 +88,19 @@ class Completions:
         """Close the connections to Replicas."""
         self._pool.close()
 
-    async def answer(
-        self, snapshot: Snapshot, asker: Asker, request: Request, path: str
-    ) -> Response | StreamedResponse:
+    async def answer(self, snapshot: Snapshot, asker: Asker, request: Request) -> Response | StreamedResponse:
         """One request to `/v1/completions`, `/v1/chat/completions` or `/v1/embeddings`."""
         body = await read_json(request)
         name = text_member(body, "model", most=200)
         route, asker = admit(snapshot, asker, name, "model", as_name=as_name(body), house=self._house)
         if not isinstance(route.engine, Replicas):
             raise Refused("wrong_kind", f"'{name}' is a classifier.", fix="Ask it at POST /v1/classify.")
-        streams = body.get("stream") is True and path != "/v1/embeddings"
-        asked, data = self._begin(route, asker, body, streams=streams)
-        errand = Errand(path=path, body=data, request_id=asked.id, most_bytes=0 if streams else MAX_ANSWER_BYTES)
-        sending = _Sending(request=request, name=name, whom=as_name(body), errand=errand)
+        streams = body.get("stream") is True and request.path != "/v1/embeddings"
+        asked = self._begin(route, asker, request, body, streams=streams)
         link = None
         try:
             with Presence(request.incoming):
-                link = await self._send(asked, sending)
+                link = await self._send(asked)
                 if not streams or link.status != 200:
                     return await self._whole(asked, link)
             asked.streams = True
@@ -128,23 +116,23 @@ class Completions:
                 if link is not None:
                     self._pool.let_go(link)
 
-    async def _send(self, asked: _Asked, sending: _Sending) -> Link:
+    async def _send(self, asked: _Asked) -> Link:
         """A Replica's answer, of a stream its head. Where those of the routes are all dead it waits for fresh ones, once."""
         replicas = asked.route.engine
         if not isinstance(replicas, Replicas) or not replicas.ready:
-            replicas = await self._wake(asked, sending, besides=frozenset())
+            replicas = await self._wake(asked, besides=frozenset())
         self._forget_the_gone()
         asked.sent = True
         try:
-            return await self._pool.ask(replicas, sending.errand)
+            return await self._pool.ask(replicas, asked.errand)
         except NobodyThereError:
             asked.sent = False
-            replicas = await self._wake(asked, sending, besides=frozenset(one.id for one in replicas.ready))
+            replicas = await self._wake(asked, besides=frozenset(one.id for one in replicas.ready))
         asked.sent = True
-        return await self._pool.ask(replicas, sending.errand)
+        return await self._pool.ask(replicas, asked.errand)
 
-    def _begin(self, route: Route, asker: Asker, body: dict[str, Any], *, streams: bool) -> tuple[_Asked, bytes]:
-        """The request as it is followed, and its body for the Replica. Raises Refused `bad_json`."""
+    def _begin(self, route: Route, asker: Asker, request: Request, body: dict[str, Any], *, streams: bool) -> _Asked:
+        """The request as it is followed. Raises Refused `bad_json`."""
         answer_id = self._house.ids.new("a")
         options = body.get("stream_options")
         try:
@@ -155,18 +143,25 @@ class Completions:
                 "The body holds a number or text that JSON has not.",
                 fix="Send finite numbers and well-formed Unicode.",
             ) from error
-        salted = hashlib.sha256(answer_id.encode() + b"\n" + data).hexdigest()
+        salt = answer_id.encode() + b"\n"
         context = route.engine.context_tokens if isinstance(route.engine, Replicas) else 0
-        asked = _Asked(
+        return _Asked(
+            request=request,
+            name=body["model"],
+            whom=as_name(body),
+            errand=Errand(
+                path=request.path,
+                body=_for_replica(body, streams=streams) if streams or "as" in body else data,
+                request_id=answer_id,
+                most_bytes=0 if streams else MAX_ANSWER_BYTES,
+            ),
             route=route,
             asker=asker,
-            id=answer_id,
             started=self._house.clock.monotonic(),
-            request_digest=f"sha256:{salted}",
+            request_digest="sha256:" + hashlib.sha256(salt + data).hexdigest(),
             most_prompt_tokens=min(len(data), context),
-            tally=Tally(salt=answer_id, shows_usage=isinstance(options, dict) and options.get("include_usage") is True),
+            tally=Tally(salt=salt, shows_usage=isinstance(options, dict) and options.get("include_usage") is True),
         )
-        return asked, _for_replica(body, streams=streams) if streams or "as" in body else data
 
     def _forget_the_gone(self) -> None:
         """Close the connections to Replicas that the snapshot names no more; once for each snapshot."""
@@ -174,7 +169,7 @@ class Completions:
             self._kept = self._follower.current
             self._pool.keep(_sockets(self._kept))
 
-    async def _wake(self, asked: _Asked, sending: _Sending, *, besides: frozenset[str]) -> Replicas:
+    async def _wake(self, asked: _Asked, *, besides: frozenset[str]) -> Replicas:
         """Replicas that come up, other than `besides`. Raises Fault `asleep`, `busy` (503)."""
         if self._asleep >= MAX_ASLEEP:
             raise Fault("busy", "Too many wait for Services to start.", fix="Ask again in half a minute.", status=503)
@@ -182,14 +177,14 @@ class Completions:
         try:
             self._wanted.mkdir(parents=True, exist_ok=True)
             (self._wanted / asked.route.service_id).touch()
-            return await self._woken(asked, sending, besides)
+            return await self._woken(asked, besides)
         except Refused:
             self._keep_once(asked, "failed")
             raise
         finally:
             self._asleep -= 1
 
-    async def _woken(self, asked: _Asked, sending: _Sending, besides: frozenset[str]) -> Replicas:
+    async def _woken(self, asked: _Asked, besides: frozenset[str]) -> Replicas:
         """Replicas of the Service once it woke. What was decided before the wait is decided again for what woke."""
         end, seen = self._house.clock.monotonic() + WAKE_SECONDS, None
         while self._house.clock.monotonic() < end:
@@ -198,11 +193,11 @@ class Completions:
             if snapshot is None or snapshot is seen:
                 continue
             seen = snapshot
-            asker = identify(snapshot, sending.request.headers, self._house.clock.now())
-            asker = ask_as(snapshot, asker, sending.whom, asked.route.project_id)
-            route = find_route(snapshot, sending.name, "model")
+            asker = identify(snapshot, asked.request.headers, self._house.clock.now())
+            asker = ask_as(snapshot, asker, asked.whom, asked.route.project_id)
+            route = find_route(snapshot, asked.name, "model")
             if route is None or not may_ask(asker, route).allowed:
-                raise NotFound("model", sending.name, fix="See what you may ask: GET /v1/models")
+                raise NotFound("model", asked.name, fix="See what you may ask: GET /v1/models")
             if isinstance(route.engine, Replicas) and {one.id for one in route.engine.ready} - besides:
                 asked.route, asked.asker = route, asker
                 return route.engine
@@ -219,7 +214,7 @@ class Completions:
         body = b"".join(pieces)
         asked.tally.whole(body)
         self._keep_once(asked, "completed" if link.status == 200 else "failed")
-        headers = [("x-baray-answer", f"answer:{asked.id}")]
+        headers = [("x-baray-answer", f"answer:{asked.errand.request_id}")]
         if "retry-after" in link.headers:
             headers.append(("retry-after", link.headers["retry-after"]))
         kind = link.headers.get("content-type", "application/json")
@@ -237,7 +232,7 @@ class Completions:
             chunks=self._chunks(asked, link, request),
             end=end,
             content_type="text/event-stream; charset=utf-8",
-            headers=(("x-baray-answer", f"answer:{asked.id}"), ("x-accel-buffering", "no")),
+            headers=(("x-baray-answer", f"answer:{asked.errand.request_id}"), ("x-accel-buffering", "no")),
         )
 
     async def _chunks(self, asked: _Asked, link: Link, request: Request) -> AsyncGenerator[bytes, None]:
@@ -279,7 +274,7 @@ class Completions:
             "response": tally.digest,
         }
         receipt = Receipt(
-            id=asked.id,
+            id=asked.errand.request_id,
             service_id=route.service_id,
             revision_id=route.revision_id,
             project_id=route.project_id,
@@ -293,7 +288,7 @@ class Completions:
             citations=(),
             ms=round((self._house.clock.monotonic() - asked.started) * 1000, 3),
         )
-        owed = sum(receipt.tokens)
+        owed = tally.prompt_tokens + tally.completion_tokens
         if outcome == "cut" and asked.sent and not tally.prompt_tokens:
             owed += asked.most_prompt_tokens  # who hangs up before the Replica told its count has not asked for nothing
         self._house.quotas.spend(asked.asker.key_id, asked.asker.bounds, owed)

@@ -43,6 +43,10 @@ class Follower:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    def fresh(self) -> Snapshot | None:
+        """The same as `newest` gives where nobody has to wait; None where somebody has to."""
+        return self.current if self._loading() is None else None
+
     async def newest(self) -> Snapshot | None:
         """The snapshot to answer a request from."""
         load = self._loading()

@@ -15,8 +15,6 @@ import mmap
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from baray.access import Bounds
@@ -27,6 +25,7 @@ SLOT = struct.Struct("<40sddqq")  # key's id; requests left; when that was so; d
 MINUTE_SECONDS = 60.0
 DAY_SECONDS = 86400
 _PROBES = 32
+_NOWHERE = (b"\xff", 0)  # no key's id begins so
 
 
 class Quotas:
@@ -38,14 +37,16 @@ class Quotas:
         self._clock = clock
         self._handle = -1
         self._map: mmap.mmap | None = None
+        self._places: dict[str, tuple[bytes, int]] = {}
 
     def take(self, key_id: str, bounds: Bounds) -> None:
         """Count a request. Raises Refused `too_many_requests`, `quota_spent` (both 429, with Retry-After)."""
         if not bounds.requests_per_minute and not bounds.tokens_per_day:
             return
         now = self._clock.now()
-        with self._locked() as slots:
-            at = _find(slots, key_id)
+        slots = self._lock()
+        try:
+            at = self._place(slots, key_id)
             _, left, then, day, tokens = SLOT.unpack_from(slots, at)
             spent = tokens if day == int(now // DAY_SECONDS) else 0
             if bounds.tokens_per_day and spent >= bounds.tokens_per_day:
@@ -58,16 +59,21 @@ class Quotas:
                 if left < 1.0:
                     raise _too_many(bounds, (1.0 - left) * MINUTE_SECONDS / most)
                 SLOT.pack_into(slots, at, key_id.encode(), left - 1.0, now, day, tokens)
+        finally:
+            self._unlock()
 
     def spend(self, key_id: str, bounds: Bounds, tokens: int) -> None:
         """Count the tokens of an answer that has ended."""
         if not bounds.tokens_per_day or not tokens:
             return
         today = int(self._clock.now() // DAY_SECONDS)
-        with self._locked() as slots:
-            at = _find(slots, key_id)
+        slots = self._lock()
+        try:
+            at = self._place(slots, key_id)
             _, left, then, day, before = SLOT.unpack_from(slots, at)
             SLOT.pack_into(slots, at, key_id.encode(), left, then, today, tokens + (before if day == today else 0))
+        finally:
+            self._unlock()
 
     def close(self) -> None:
         """Let go of the file."""
@@ -76,15 +82,25 @@ class Quotas:
             os.close(self._handle)
             self._map = None
 
-    @contextmanager
-    def _locked(self) -> Iterator[mmap.mmap]:
+    def _place(self, slots: mmap.mmap, key_id: str) -> int:
+        """Where the key is counted; the caller holds the lock. Where it was before is looked at first."""
+        wanted, at = self._places.get(key_id, _NOWHERE)
+        if slots[at : at + len(wanted)] != wanted:
+            wanted = key_id.encode().ljust(40, b"\0")
+            at = _find(slots, wanted)
+            if len(self._places) >= SLOTS:
+                self._places.clear()
+            self._places[key_id] = wanted, at
+        return at
+
+    def _lock(self) -> mmap.mmap:
         if self._map is None:
             self._map = self._open()
         fcntl.flock(self._handle, fcntl.LOCK_EX)
-        try:
-            yield self._map
-        finally:
-            fcntl.flock(self._handle, fcntl.LOCK_UN)
+        return self._map
+
+    def _unlock(self) -> None:
+        fcntl.flock(self._handle, fcntl.LOCK_UN)
 
     def _open(self) -> mmap.mmap:
         """Map the file, every byte of it on the disk: writing to a hole of a full disk would kill the process.
@@ -108,9 +124,8 @@ class Quotas:
             ) from error
 
 
-def _find(slots: mmap.mmap, key_id: str) -> int:
-    """Place of the key's slot; the caller holds the lock. A slot that is taken over is emptied."""
-    wanted = key_id.encode().ljust(40, b"\0")
+def _find(slots: mmap.mmap, wanted: bytes) -> int:
+    """Place of a key's slot by its padded id; the caller holds the lock. A slot that is taken over is emptied."""
     first = zlib.crc32(wanted)
     oldest, oldest_then = -1, 0.0
     for step in range(_PROBES):

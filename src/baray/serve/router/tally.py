@@ -20,8 +20,8 @@ _TELLS = re.compile(rb'"(?:usage|finish_reason)"\s*:\s*[^n\s]')
 class Tally:
     """What was counted of one response so far."""
 
-    salt: str
-    """The Answer's id: without it the digest tells nothing about short texts."""
+    salt: bytes
+    """The Answer's id and a line feed: without it the digest tells nothing about short texts."""
     shows_usage: bool
     """Whether the caller asked for the event with the usage."""
     prompt_tokens: int = 0
@@ -37,7 +37,7 @@ class Tally:
 
     def __post_init__(self) -> None:
         """Start the digest with the salt."""
-        self._digest = hashlib.sha256(self.salt.encode() + b"\n")
+        self._digest = hashlib.sha256(self.salt)
 
     @property
     def digest(self) -> str:
