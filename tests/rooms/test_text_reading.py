@@ -1,12 +1,14 @@
 """Languages, sentences, personal numbers, search terms and the reading of questions."""
 
+from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from baray.text import language, language_shares, quality, read_question, redact, sentences, terms
+from baray.text import language, language_shares, quality, read_names, read_question, redact, sentences, terms
+from personal_numbers import NAMES, PLACEHOLDERS, lines
 
 
 def cut(text: str) -> list[str]:
@@ -192,3 +194,27 @@ def test_a_name_in_latin_letters_counts_as_a_khmer_word() -> None:
 )
 def test_questions_are_read_for_what_they_ask(question: str, intents: list[str]) -> None:
     assert [intent.name for intent in read_question(question).intents] == intents
+
+
+def test_personal_entities_are_found_and_what_looks_like_them_is_not():
+    """1,400 made-up entities and 1,400 lines of prices, dates, case numbers, versions, ISBNs and the like."""
+    names = read_names(NAMES)
+    found, expected, wrong = Counter[str](), Counter[str](), []
+    for line in lines():
+        text, counts = redact(line.text, names)
+        if line.kind in PLACEHOLDERS:
+            expected[line.kind] += 1
+            found[line.kind] += text == line.redacted and counts == {line.kind: 1}
+        elif counts:
+            wrong.append((line.kind, line.text, text))
+    assert sum(expected.values()) >= 1000
+    assert {kind for kind in PLACEHOLDERS if found[kind] < 0.98 * expected[kind]} == set()
+    assert len(wrong) <= 0.02 * sum(found.values()), wrong[:5]
+
+
+def test_names_are_found_however_they_are_spaced():
+    names = read_names(["សុខ ដារ៉ា\n", "\n", "ថន", "Sok  Dara", "Marie-Claire"])
+    assert redact("លោកសុខ\u200bដារ៉ា, លោក ថន និង SOK DARA", names) == ("លោក[NAME], លោក [NAME] និង [NAME]", {"name": 3})
+    for text in ("សុខដារ៉ាំ", "ថនិកសត្វ", "Sok Darany", "Anne-Marie-Claires"):
+        assert redact(text, names) == (text, {})
+    assert read_names(["", " \n"]) is None

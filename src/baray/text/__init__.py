@@ -15,7 +15,7 @@ from baray.text.index.segment import DocumentRow
 from baray.text.index.terms import search_form, terms
 from baray.text.khmer import Digits, Recorded, clusters, fold_digits, normalise, normalise_recorded
 from baray.text.language import Quality, language, language_shares, quality
-from baray.text.redact import redact
+from baray.text.redact import Names, read_names, redact
 from baray.text.segmentation.learning import learn_lexicon
 from baray.text.segmentation.lexicon import read_lexicon, word_model
 from baray.text.segmentation.reading import WordModel, segment, words
@@ -31,6 +31,7 @@ __all__ = [
     "IndexFacts",
     "IndexFile",
     "Intent",
+    "Names",
     "Part",
     "Quality",
     "Query",
@@ -50,6 +51,7 @@ __all__ = [
     "quality",
     "quote_spans",
     "read_lexicon",
+    "read_names",
     "read_question",
     "redact",
     "search_form",

@@ -1,0 +1,62 @@
+"""The functions on Khmer that Python calls: texts in, texts out, over Arrow's offsets and bytes."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from baray.data.kernel.compiled.jit import entry
+from baray.data.kernel.compiled.khmer import SPACE, Costs, Scratch, WordTables, decode, find_words, put
+from baray.data.kernel.compiled.texts import Bytes, Words
+
+Offsets = npt.NDArray[np.int64]
+_SPACE_BYTE = 0x20
+
+
+@entry
+def fill(keys: Words, values: Costs, new_keys: Words, new_values: Costs) -> None:
+    """Put keys and their values into a table that is empty."""
+    for at in range(len(new_keys)):
+        put(keys, values, new_keys[at], new_values[at])
+
+
+@entry
+def separate(data: Bytes, offsets: Offsets, tables: WordTables, scratch: Scratch, out: tuple[Bytes, Offsets]) -> int:
+    """Copy texts into `out` with a space between two words that nothing parts yet. Returns the bytes written."""
+    written, ends = out
+    size = 0
+    for text in range(len(offsets) - 1):
+        count = decode(data, offsets[text], offsets[text + 1], scratch.codes)
+        number = find_words(count, tables, scratch)
+        at, code = offsets[text], 0
+        for unit in range(number):
+            if unit and scratch.firsts[unit] and scratch.kinds[unit - 1] != SPACE:
+                written[size] = _SPACE_BYTE
+                size += 1
+            while code < scratch.begins[unit + 1]:
+                width = (
+                    1
+                    if scratch.codes[code] < 0x80
+                    else 2
+                    if scratch.codes[code] < 0x800
+                    else 3
+                    if scratch.codes[code] < 0x10000
+                    else 4
+                )
+                for byte in range(at, at + width):
+                    written[size] = data[byte]
+                    size += 1
+                at += width
+                code += 1
+        ends[text + 1] = size
+    return size
+
+
+@entry
+def count_words(data: Bytes, offsets: Offsets, tables: WordTables, scratch: Scratch, counts: Offsets) -> None:
+    """Words of each text."""
+    for text in range(len(offsets) - 1):
+        count = decode(data, offsets[text], offsets[text + 1], scratch.codes)
+        number = find_words(count, tables, scratch)
+        for unit in range(number):
+            counts[text] += scratch.firsts[unit]

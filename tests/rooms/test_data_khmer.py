@@ -1,0 +1,117 @@
+"""The compiled forms give what `baray.text` gives, text by text."""
+
+import random
+import sys
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from baray.data.kernel import khmer, normal, redaction
+from baray.text import normalise, read_names, redact, segment, word_model, words
+from baray.text.lexicon import WORDS
+from personal_numbers import NAMES, lines
+
+KHMER = [*map(chr, range(0x1780, 0x17EA)), *"\u17d2\u17d2\u17d2\u179a\u1780\u17b6\u17b6"]
+HIDDEN = ["\u200b", "\u200b", "\u200d", "\u2060", "\u00ad", "\u200e", "\ufeff"]
+OTHER = [
+    *" \n\n\tab1'’.",
+    "\u25cc",
+    "\u0301",
+    "\u0323",
+    "\u0e31",
+    "\u0e38",
+    "\u1100",
+    "\u1161",
+    "\u11a8",
+    "é",
+    "\u0340",
+    "\U0002f800",
+    "😀",
+    "\ufe0f",
+]
+COUNTS = {word: 1 + len(word) % 7 for word in WORDS} | {"don't": 2, "A4": 3, "គ.ម": 2, "ឡេវ": 1}
+MODELS = [word_model(COUNTS), None]
+
+
+def texts(number: int, seed: int, *more: str) -> list[str]:
+    chance = random.Random(seed)
+    letters = [*KHMER, *HIDDEN, *OTHER]
+    pieces = [*letters, *more] if more else letters
+    return ["", *("".join(chance.choices(pieces, k=chance.randrange(24))) for _ in range(number))]
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_words_are_those_of_the_reference(model):
+    some = texts(6000, 1, *sorted(WORDS))
+    column = pa.array(some, pa.large_string())
+    tables = khmer.word_tables(model)
+    assert khmer.segment(column, tables).to_pylist() == [segment(text, model) for text in some]
+    assert khmer.count_words(column, tables).tolist() == [len(words(text, model)) for text in some]
+    part = column.slice(100, 50)  # offsets that do not begin at 0
+    assert khmer.segment(part, tables).to_pylist() == [segment(text, model) for text in some[100:150]]
+
+
+def test_every_code_point_is_of_the_kind_that_the_reference_sees():
+    """Between two letters of each of three kinds, what a code point does tells its kind."""
+    codes = [code for code in range(1, 0x30000) if not 0xD800 <= code < 0xE000 and code not in range(0x3400, 0x4DC0)]
+    some = [f"ក{chr(code)}ខ a{chr(code)}b" for code in codes]
+    column = pa.array(some, pa.large_string())
+    assert khmer.segment(column, khmer.word_tables(None)).to_pylist() == [segment(text, None) for text in some]
+    assert len(khmer.kinds()) == len(normal.classes()) == sys.maxunicode + 1
+
+
+@pytest.mark.parametrize("options", [{}, {"fold_coeng_da": True}, {"digits": "ascii"}, {"digits": "khmer"}])
+def test_normalised_columns_are_those_of_the_reference(options):
+    some = texts(8000, 2)
+    found = normal.normalise_all(pl.Series("text", some), **options)
+    assert found.texts.to_list() == [normalise(text, **options) for text in some]
+    assert found.texts.name == "text"
+    hidden = set(map(chr, khmer.HIDDEN))
+    assert found.hidden.tolist() == [sum(character in hidden for character in text) for text in some]
+
+
+def test_more_lines_in_disorder_than_were_expected_are_no_matter():
+    typed = "ស្រី្ត\n" * 5000
+    found = normal.normalise_all(pl.Series([typed, "ក"]))
+    assert found.texts.to_list() == [normalise(typed), "ក"]
+    assert found.lines_looked_at == 5000
+
+
+def test_clean_lines_are_not_looked_at():
+    clean = [normalise(text) for text in texts(2000, 3)]
+    settled = [text for text in clean if all(ord(c) < 0x300 or 0x1780 <= ord(c) < 0x17EA for c in text)]
+    ordered = [text for text in settled if "\u17d2\u179a\u17d2" not in text and not text.startswith("\u17d2")]
+    assert len(ordered) > 200
+    assert normal.normalise_all(pl.Series(["ភាសាខ្មែរ ស្ត្រី កំណើត\nលោក ស៊ី ១២"] * 50)).lines_looked_at == 0
+    assert normal.normalise_all(pl.Series(["The fee, and the form.\n" * 9] * 50)).lines_looked_at == 0
+
+
+@pytest.mark.parametrize("names", [None, read_names(NAMES)])
+def test_redacted_columns_are_those_of_the_reference(names):
+    chance = random.Random(4)
+    labelled = [line.text for line in lines(700, 700, seed=5)]
+    some = [
+        "",
+        *(
+            "".join(chance.choice(labelled) + chance.choice("\n\n \r") for _ in range(chance.randrange(7)))
+            for _ in range(800)
+        ),
+    ]
+    some += [
+        "".join(chance.choices("0123456789០១២៣+()-. /\u00a0:@aN\nលេខ", k=chance.randrange(60))) for _ in range(8000)
+    ]
+    found = redaction.redact_all(pl.Series(some), names)
+    reference = [redact(text, names) for text in some]
+    assert found.texts.to_list() == [text for text, _ in reference]
+    assert list(found.counts) == [counts for _, counts in reference]
+    quiet = redaction.redact_all(pl.Series(["ថ្លៃ ៥០០០ រៀល\nno number\n"] * 100), names)
+    assert quiet.lines_looked_at == 0
+
+
+def test_empty_columns():
+    nothing = pl.Series([], dtype=pl.String)
+    assert len(normal.normalise_all(nothing).texts) == len(redaction.redact_all(nothing).texts) == 0
+    assert len(khmer.segment(pa.array([], pa.large_string()), khmer.word_tables(None))) == 0
+    assert np.array_equal(khmer.count_words(pa.array([""], pa.large_string()), khmer.word_tables(None)), [0])
