@@ -34,6 +34,8 @@ LONGEST_LINE = 16_000_000
 """Characters of one line, or one record, of a file of rows."""
 _MOST_REPLACED = 0.05
 _MOST_HIGH = 0.15
+_FOUR_BYTES = re.compile(rb"(?:[\x81-\xfe][0-9][\x81-\xfe][0-9])+")
+_MOSTLY = 0.8
 _SURE = 0.1
 """Real text of one sentence is guessed with 0.11 to 0.95, bytes without sense with 0.00 to 0.05."""
 _ESCAPED = (b"\x1b$B", b"\x1b$@")
@@ -176,6 +178,9 @@ def _guess(data: bytes) -> str:
     """An encoding of one or two bytes a letter. Raises `decode_error` where the bytes make no sense in any."""
     # The lines that tell: a file may begin with a megabyte of ASCII.
     telling = b"\n".join(found[0] for found, _ in zip(_HIGH_LINE.finditer(data), range(2000), strict=False))
+    high = sum(byte >= 0x80 for byte in telling)
+    if high and sum(map(len, _FOUR_BYTES.findall(telling))) > _MOSTLY * 2 * high:
+        return "gb18030"  # letters outside of the Chinese tables, Khmer among them: no other encoding looks so
     found = chardet.detect(telling[:_HEAD], include_encodings=_GUESSED)
     name = _known(str(found["encoding"] or ""))
     if name and (found["confidence"] or 0.0) >= _SURE:

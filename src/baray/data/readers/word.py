@@ -19,6 +19,7 @@ _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallba
 _TITLE = "{http://purl.org/dc/elements/1.1/}title"
 _BODY = "word/document.xml"
 _HEADING_STYLES = frozenset(["Title", "Heading1", "Heading2"])
+_DEEPEST_STYLE = 20
 _UNTITLED = frozenset(["", "untitled", "document", "document1", "word document"])
 
 
@@ -58,6 +59,7 @@ class _Parts:
         self.fonts = FontTally()
         self._style_fonts: dict[str, str] = {}
         self._headings = _HEADING_STYLES
+        self._default_style = "Normal"
         if "word/styles.xml" in archive.namelist():
             self._read_styles()
 
@@ -109,7 +111,8 @@ class _Parts:
         own = run.find(f"{_W}rPr/{_W}rFonts")
         named = _font_name(own) if own is not None else ""
         run_style = _value(run.find(f"{_W}rPr/{_W}rStyle"))
-        inherited = (self._style_fonts.get(key, "") for key in (run_style, style, ""))
+        styles = [key for key in (run_style, style or self._default_style) if key]
+        inherited = (self._style_fonts.get(key, "") for key in (*styles, ""))
         return named or next((font for font in inherited if font), "")
 
     def _table(self, table: Element) -> Iterator[str]:
@@ -124,20 +127,32 @@ class _Parts:
     def _cell(self, cell: Element) -> str:
         return " ".join(line for line in (self._paragraph(one) for one in cell.iter(_W + "p")) if line)
 
+    def _inherited(self, key: str, based_on: dict[str, str]) -> str:
+        """Font of a style, or of the one that it builds on; a style may stand before its base."""
+        for _ in range(_DEEPEST_STYLE):
+            if self._style_fonts.get(key) or not based_on.get(key):
+                break
+            key = based_on[key]
+        return self._style_fonts.get(key, "")
+
     def _read_styles(self) -> None:
         root = self.tree("word/styles.xml")
         default = root.find(f"{_W}docDefaults//{_W}rFonts")
         self._style_fonts[""] = _font_name(default) if default is not None else ""
         headings = set()
+        based_on: dict[str, str] = {}
         for style in root.iter(_W + "style"):
             key, fonts = style.get(_W + "styleId", ""), style.find(f"{_W}rPr/{_W}rFonts")
-            based = _value(style.find(_W + "basedOn"))
-            named = _font_name(fonts) if fonts is not None else ""
-            self._style_fonts[key] = named or self._style_fonts.get(based, "")
+            based_on[key] = _value(style.find(_W + "basedOn"))
+            self._style_fonts[key] = _font_name(fonts) if fonts is not None else ""
+            if style.get(_W + "default") in {"1", "true"} and style.get(_W + "type") == "paragraph":
+                self._default_style = key
             name = _value(style.find(_W + "name")).lower()
             if name == "title" or name.startswith("heading"):
                 headings.add(key)
         self._headings = _HEADING_STYLES | headings
+        for key in based_on:
+            self._style_fonts[key] = self._inherited(key, based_on)
 
 
 _BREAKS = {_W + "tab": " ", _W + "br": "\n", _W + "cr": "\n", _W + "noBreakHyphen": "-"}
