@@ -8,8 +8,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from baray.data.kernel import khmer, normal, redaction
-from baray.text import normalise, read_names, redact, segment, word_model, words
+from baray.data.kernel import khmer, languages, normal, redaction
+from baray.text import language_shares, normalise, read_names, redact, segment, word_model, words
 from baray.text.lexicon import WORDS
 from personal_numbers import NAMES, lines
 
@@ -115,3 +115,49 @@ def test_empty_columns():
     assert len(normal.normalise_all(nothing).texts) == len(redaction.redact_all(nothing).texts) == 0
     assert len(khmer.segment(pa.array([], pa.large_string()), khmer.word_tables(None))) == 0
     assert np.array_equal(khmer.count_words(pa.array([""], pa.large_string()), khmer.word_tables(None)), [0])
+
+
+LANGUAGES = {
+    "km": ["ការិយាល័យបើកម៉ោងប្រាំបីព្រឹក។", "សូមយកអត្តសញ្ញាណប័ណ្ណ (ID card) មកជាមួយ។", "ទេ"],
+    "en": ["The office opens at eight in the morning.", "Bring your card and the form to the second counter."],
+    "fr": ["Le bureau est ouvert de huit heures à midi.", "Apportez votre carte et le formulaire au deuxième guichet."],
+    "vi": ["Văn phòng mở cửa lúc tám giờ sáng.", "Xin mang theo giấy tờ và đơn đến quầy số hai."],
+    "th": ["สำนักงานเปิดเวลาแปดโมงเช้า", "กรุณานำบัตรและแบบฟอร์มมาที่ช่องสอง"],
+    "lo": ["ຫ້ອງການເປີດເວລາແປດໂມງເຊົ້າ"],
+    "zh": ["办公室早上八点开门。", "請把表格帶到第二個櫃檯。"],
+    "ja": ["事務所は朝八時に開きます。"],
+    "ko": ["사무실은 아침 여덟 시에 문을 엽니다."],
+    "ru": ["Документы принимают с восьми часов утра."],
+    "id": ["Kantor buka pukul delapan pagi setiap hari kerja."],
+    "de": ["Das Büro öffnet um acht Uhr am Morgen."],
+    "other": ["", "12 500 ១២", "។ ៕ (…)"],
+}
+
+
+def test_languages_by_script_and_then_by_a_model():
+    rows = [(text, code) for code, some in LANGUAGES.items() for text in some]
+    found = languages.languages_all(pl.Series([text for text, _ in rows]))
+    assert list(zip(found.codes, strict=True)) == [(code,) for _, code in rows]
+    assert [languages.language_of(text) for text, _ in rows] == [code for _, code in rows]
+
+
+def test_shares_of_scripts_are_those_of_the_reference():
+    chance = random.Random(6)
+    some = [
+        "".join(
+            chr(
+                chance.choice(
+                    (chance.randrange(1, 0x3000), chance.randrange(0x1780, 0x1800), chance.randrange(0x41, 0x7B))
+                )
+            )
+            for _ in range(chance.randrange(30))
+        )
+        for _ in range(5000)
+    ]
+    found = languages.languages_all(pl.Series(some))
+    shares = [language_shares(text) for text in some]
+    assert found.khmer.tolist() == [share["km"] for share in shares]
+    assert found.latin.tolist() == [share["en"] for share in shares]
+    assert found.other.tolist() == [share["other"] for share in shares]
+    assert found.codes.to_list() == [languages.language_of(text) for text in some]
+    assert all(code == "km" for code, share in zip(found.codes, shares, strict=True) if share["km"] > 1 / 3)

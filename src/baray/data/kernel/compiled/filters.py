@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from baray.data.kernel.compiled.jit import entry
 from baray.data.kernel.compiled.khmer import SPACE, Costs, Scratch, WordTables, decode, find_words, put
-from baray.data.kernel.compiled.texts import Bytes, Words
+from baray.data.kernel.compiled.texts import Bytes, Words, code_at, whole
 
 Offsets = npt.NDArray[np.int64]
 _SPACE_BYTE = 0x20
@@ -60,3 +60,18 @@ def count_words(data: Bytes, offsets: Offsets, tables: WordTables, scratch: Scra
         number = find_words(count, tables, scratch)
         for unit in range(number):
             counts[text] += scratch.firsts[unit]
+
+
+@entry
+def count_letters(data: Bytes, offsets: Offsets, letters: Bytes, counts: npt.NDArray[np.int64]) -> None:
+    """Khmer, basic Latin and other letters of each text."""
+    for text in range(len(offsets) - 1):
+        at, end = offsets[text], offsets[text + 1]
+        while at < end:
+            code, width = whole(data[at]), 1
+            if code >= 0x80:
+                code, width = code_at(data, at)
+            kind = letters[code]
+            if kind:
+                counts[text, kind - 1] += 1
+            at += width
