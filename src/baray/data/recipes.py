@@ -26,6 +26,11 @@ READER_MODULE = "baray.data.queries.reader"
 QUERY_MODULE = "baray.data.queries.sql"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
 
+FILTERS = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
+"""Names of the filters of recipe `text`, in their order."""
+LANGUAGES = ("en", "km", "other")
+"""Languages that may have thresholds of their own."""
+
 Value: TypeAlias = Any
 """A value of an option: text, whole number, number, or yes and no."""
 
@@ -34,6 +39,18 @@ T = TypeVar("T", bound="TextRecipe | TokensRecipe | TableRecipe | DeskIndexRecip
 
 def _option(default: Value, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Value:
     return field(default=default, metadata={"help": text, "unit": unit, "least": least, "most": most})
+
+
+def _limit(default: str, text: str, unit: str, *, paper: str = "Gopher") -> Value:
+    """A threshold of a filter, a number for all languages and others for some: `50, km=100`."""
+    help_text = f"{text} ({paper}). For one language: km=NUMBER."
+    return field(
+        default=default, metadata={"help": help_text, "unit": unit, "least": 0, "most": math.inf, "limit": True}
+    )
+
+
+def _repeated(reason: str, default: str) -> Value:
+    return _limit(default, f"gopher_repetition: most of a Document that may be {reason}", "share")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +95,49 @@ class TextRecipe:
         default=True,
         text="Never call two Documents near duplicates when a number other than a date differs (a fee, a room).",
     )
+    filters: str = _option(
+        "",
+        "Filters for text of the web, with commas: gopher_repetition, gopher_quality, c4, fineweb; or all. They would drop"
+        " many a letter of an office, so none is the default. Words of Khmer are syllable clusters here.",
+    )
+    gopher_duplicate_paragraphs: str = _repeated("repeated paragraphs, by number", "0.3")
+    gopher_duplicate_paragraph_characters: str = _repeated("repeated paragraphs", "0.2")
+    gopher_duplicate_lines: str = _repeated("repeated lines, by number", "0.3")
+    gopher_duplicate_line_characters: str = _repeated("repeated lines", "0.2")
+    gopher_top_2_gram: str = _repeated("its most frequent run of 2 words", "0.2")
+    gopher_top_3_gram: str = _repeated("its most frequent run of 3 words", "0.18")
+    gopher_top_4_gram: str = _repeated("its most frequent run of 4 words", "0.16")
+    gopher_duplicate_5_gram: str = _repeated("repeated runs of 5 words", "0.15, km=0.4")
+    gopher_duplicate_6_gram: str = _repeated("repeated runs of 6 words", "0.14, km=0.35")
+    gopher_duplicate_7_gram: str = _repeated("repeated runs of 7 words", "0.13, km=0.31")
+    gopher_duplicate_8_gram: str = _repeated("repeated runs of 8 words", "0.12, km=0.27")
+    gopher_duplicate_9_gram: str = _repeated("repeated runs of 9 words", "0.11, km=0.23")
+    gopher_duplicate_10_gram: str = _repeated("repeated runs of 10 words", "0.1, km=0.2")
+    gopher_min_words: str = _limit("50, km=100", "gopher_quality: fewest words that are no signs", "words")
+    gopher_max_words: str = _limit("100000, km=200000", "gopher_quality: most words that are no signs", "words")
+    gopher_min_word_length: str = _limit("3, km=1.3", "gopher_quality: least mean length of a word", "letters")
+    gopher_max_word_length: str = _limit("10, km=7", "gopher_quality: greatest mean length of a word", "letters")
+    gopher_max_symbols: str = _limit("0.1", "gopher_quality: most number signs, and most ellipses", "for each word")
+    gopher_max_bullets: str = _limit("0.9", "gopher_quality: most lines that begin with a bullet", "share")
+    gopher_max_open_lines: str = _limit("0.3", "gopher_quality: most lines that end with an ellipsis", "share")
+    gopher_min_alphabetic: str = _limit("0.8, km=0.6", "gopher_quality: fewest words with a letter", "share")
+    gopher_min_stop_words: str = _limit("2, other=0", "gopher_quality: fewest different stop words", "words")
+    c4_line_ends: bool = _option(default=True, text="c4: remove lines that do not end as a sentence does (C4).")
+    c4_min_line_words: str = _limit(
+        "3, km=1", "c4: lines with fewer words between spaces are removed", "words", paper="C4"
+    )
+    c4_min_sentences: str = _limit(
+        "5, km=1", "c4: fewest sentences in the lines that are left; the others are taken out", "sentences", paper="C4"
+    )
+    fineweb_min_line_ends: str = _limit(
+        "0.12", "fineweb: fewest lines that end as a sentence does", "share", paper="FineWeb"
+    )
+    fineweb_short_line: str = _limit("30", "fineweb: a line of so many letters is short", "letters", paper="FineWeb")
+    fineweb_max_short_lines: str = _limit("0.67", "fineweb: most lines that are short", "share", paper="FineWeb")
+    fineweb_max_repeated: str = _limit(
+        "0.01", "fineweb: most of it that may be repeated lines", "share", paper="FineWeb"
+    )
+    fineweb_max_newlines: str = _limit("0.3, km=0.15", "fineweb: most line ends", "for each word", paper="FineWeb")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,6 +254,10 @@ def _check_range(name: str, value: Value, limits: Mapping[str, Value]) -> None:
 
 
 def _check_words(recipe: TextRecipe) -> None:
+    filter_set(recipe)
+    for one in fields(recipe):
+        if one.metadata.get("limit"):
+            by_language(one.name, getattr(recipe, one.name))
     if recipe.rows not in {"auto", "yes", "no"}:
         raise Refused("bad_option", f"'{recipe.rows}' for option 'rows' is unknown.", fix="Write yes, no or auto.")
     wrong = sorted(language_set(recipe) - {"km", "en", "other"})
@@ -217,3 +281,34 @@ def percent(text: str) -> float:
 def language_set(recipe: TextRecipe) -> frozenset[str]:
     """Languages that `recipe` keeps; empty means all."""
     return frozenset(part.strip() for part in recipe.languages.split(",") if part.strip())
+
+
+def filter_set(recipe: TextRecipe) -> frozenset[str]:
+    """Filters that `recipe` asks for. Raises Refused `bad_option`."""
+    names = [part.strip() for part in recipe.filters.split(",") if part.strip()]
+    wrong = sorted(set(names) - {*FILTERS, "all", "none"})
+    if wrong:
+        known = ", ".join((*FILTERS, "all"))
+        raise Refused("bad_option", f"'{wrong[0]}' for option 'filters' is unknown.", fix=f"Choose from {known}.")
+    return frozenset(FILTERS) if "all" in names else frozenset(names) - {"none"}
+
+
+def by_language(name: str, text: str) -> dict[str, float]:
+    """A threshold for each of `LANGUAGES`. Raises Refused `bad_option`."""
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        language, equals, number = part.strip().rpartition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value < math.inf or (equals and language not in LANGUAGES):
+            message = f"'{part.strip()}' for option '{name}' is no threshold."
+            raise Refused("bad_option", message, fix="Write a number, or for example 50, km=100.")
+        found |= {language: value} if equals else dict.fromkeys(LANGUAGES, value) | found
+    if set(found) != set(LANGUAGES):
+        missing = ", ".join(one for one in LANGUAGES if one not in found)
+        raise Refused(
+            "bad_option", f"Option '{name}' has no number for {missing}.", fix="Write one that is for all first."
+        )
+    return found

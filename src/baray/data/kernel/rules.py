@@ -6,31 +6,29 @@ Each rule is of a paper: Gopher (Rae et al. 2021, appendix A1), C4 (Raffel et al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import polars as pl
 
 from baray.data.kernel import measures
 from baray.data.kernel.measures import LanguageRules
+from baray.data.recipes import LANGUAGES, TextRecipe, by_language
 
-FILTERS = ("gopher_repetition", "gopher_quality", "c4", "fineweb")
-"""Names of the filters, in their order."""
 GROUPS = {
     "gopher_repetition": measures.REPETITION,
     "gopher_quality": measures.QUALITY,
     "c4": measures.C4,
     "fineweb": measures.FINEWEB,
 }
-LANGUAGES = ("en", "km", "other")
-"""Languages that have thresholds of their own, by place."""
-STOP_WORDS = {
+STOP_WORDS: dict[str, tuple[str, ...]] = {
     "en": ("the", "be", "to", "of", "and", "that", "have", "with"),
-    "km": ("\u1793\u17b7\u1784",),
+    "km": ("ជា", "នៅ", "ពី", "ថា", "ទៅ", "ឲ្យ", "ឱ្យ", "ក៏", "ទេ"),
     "other": (),
 }
-
-Limit = Callable[[str], pl.Expr]
+"""Of English those of Gopher; of Khmer such as are one cluster. At most 64 a language."""
+LINE_ENDS = {"en": ".?!\"'", "km": ".?!\"'។៕៚", "other": ".?!\"'"}
+"""Signs with which a line may end for C4."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +58,29 @@ def rules(names: frozenset[str], limits: Mapping[str, pl.Expr]) -> list[Rule]:
 def _repetition(limits: Mapping[str, pl.Expr]) -> list[Rule]:
     length = pl.col("characters")
     shares = [
-        ("duplicate_paragraphs", pl.col("repeated_paragraphs") / pl.col("paragraphs"), "of its paragraphs repeat"),
+        (
+            "duplicate_paragraphs",
+            _share(pl.col("repeated_paragraphs"), pl.col("paragraphs")),
+            "of its paragraphs repeat",
+        ),
         (
             "duplicate_paragraph_characters",
-            pl.col("repeated_paragraph_letters") / length,
+            _share(pl.col("repeated_paragraph_letters"), length),
             "of it is in repeated paragraphs",
         ),
-        ("duplicate_lines", pl.col("repeated_lines") / pl.col("lines"), "of its lines repeat"),
-        ("duplicate_line_characters", pl.col("repeated_line_letters") / length, "of it is in repeated lines"),
+        ("duplicate_lines", _share(pl.col("repeated_lines"), pl.col("lines")), "of its lines repeat"),
+        ("duplicate_line_characters", _share(pl.col("repeated_line_letters"), length), "of it is in repeated lines"),
     ]
     shares += [
-        (f"top_{size}_gram", pl.col(f"top_{size}") / length, f"of it is one run of {size} words")
+        (f"top_{size}_gram", _share(pl.col(f"top_{size}"), length), f"of it is one run of {size} words")
         for size in range(2, 5)
     ]
     shares += [
-        (f"duplicate_{size}_gram", pl.col(f"repeated_{size}") / length, f"of it is repeated runs of {size} words")
+        (
+            f"duplicate_{size}_gram",
+            _share(pl.col(f"repeated_{size}"), length),
+            f"of it is repeated runs of {size} words",
+        )
         for size in range(5, 11)
     ]
     return [
@@ -84,7 +90,7 @@ def _repetition(limits: Mapping[str, pl.Expr]) -> list[Rule]:
 
 def _quality(limits: Mapping[str, pl.Expr]) -> list[Rule]:
     words, plain, lines = pl.col("words"), pl.col("plain_words"), pl.col("split_lines")
-    mean = pl.col("plain_letters") / plain
+    mean = _share(pl.col("plain_letters"), plain)
     step = "gopher_quality"
     return [
         _counted(step, "too_few_words", plain < limits["gopher_min_words"], plain, "words"),
@@ -92,33 +98,37 @@ def _quality(limits: Mapping[str, pl.Expr]) -> list[Rule]:
         _counted(step, "words_too_short", mean < limits["gopher_min_word_length"], mean.round(2), "letters a word"),
         _counted(step, "words_too_long", mean > limits["gopher_max_word_length"], mean.round(2), "letters a word"),
         _above(
-            step, "too_many_hashes", pl.col("hashes") / words, limits["gopher_max_symbols"], "as many hashes as words"
+            step,
+            "too_many_hashes",
+            _share(pl.col("hashes"), words),
+            limits["gopher_max_symbols"],
+            "as many hashes as words",
         ),
         _above(
             step,
             "too_many_ellipses",
-            pl.col("ellipses") / words,
+            _share(pl.col("ellipses"), words),
             limits["gopher_max_symbols"],
             "as many ellipses as words",
         ),
         _above(
             step,
             "too_many_bullets",
-            pl.col("bullet_lines") / lines,
+            _share(pl.col("bullet_lines"), lines),
             limits["gopher_max_bullets"],
             "of its lines are bullets",
         ),
         _above(
             step,
             "too_many_open_lines",
-            pl.col("open_lines") / lines,
+            _share(pl.col("open_lines"), lines),
             limits["gopher_max_open_lines"],
             "of its lines end open",
         ),
         _below(
             step,
             "too_few_alphabetic_words",
-            pl.col("alphabetic_words") / words,
+            _share(pl.col("alphabetic_words"), words),
             limits["gopher_min_alphabetic"],
             "of its words have a letter",
         ),
@@ -160,31 +170,51 @@ def _fineweb(limits: Mapping[str, pl.Expr], *, cut: bool) -> list[Rule]:
     return [
         Rule(step=step, reason="empty", broken=lines == 0, detail=pl.lit("It has no line.")),
         _below(
-            step, "few_line_ends", ended / lines, limits["fineweb_min_line_ends"], "of its lines end with a full stop"
+            step,
+            "few_line_ends",
+            _share(ended, lines),
+            limits["fineweb_min_line_ends"],
+            "of its lines end with a full stop",
         ),
-        _above(step, "short_lines", shorts / lines, limits["fineweb_max_short_lines"], "of its lines are short"),
+        _above(step, "short_lines", _share(shorts, lines), limits["fineweb_max_short_lines"], "of its lines are short"),
         _above(
             step,
             "repeated_line_characters",
-            repeated / letters,
+            _share(repeated, letters),
             limits["fineweb_max_repeated"],
             "of it is in repeated lines",
         ),
-        _above(step, "list", newlines / words, limits["fineweb_max_newlines"], "as many lines as words"),
+        _above(step, "list", _share(newlines, words), limits["fineweb_max_newlines"], "as many lines as words"),
     ]
 
 
-def line_rules(limits: Mapping[str, Mapping[str, float]], ends: Mapping[str, str]) -> list[LanguageRules]:
-    """What the compiled pass must know of each of `LANGUAGES`. `limits`: by option and language."""
+def line_rules(recipe: TextRecipe) -> list[LanguageRules]:
+    """What the compiled pass must know of each of `LANGUAGES`."""
+    words, short = (by_language(name, getattr(recipe, name)) for name in ("c4_min_line_words", "fineweb_short_line"))
     return [
         LanguageRules(
             stop_words=STOP_WORDS[language],
-            line_ends=ends[language],
-            least_words=int(limits["c4_min_line_words"][language]),
-            short_line=int(limits["fineweb_short_line"][language]),
+            line_ends=LINE_ENDS[language] if recipe.c4_line_ends else "",
+            least_words=int(words[language]),
+            short_line=int(short[language]),
         )
         for language in LANGUAGES
     ]
+
+
+def limits_of(recipe: TextRecipe) -> dict[str, pl.Expr]:
+    """The threshold of each row, by the name of the option; rows have the column `language`."""
+    found: dict[str, pl.Expr] = {}
+    for option in fields(recipe):
+        if option.metadata.get("limit"):
+            values = by_language(option.name, getattr(recipe, option.name))
+            found[option.name] = pl.col("language").replace_strict(values, return_dtype=pl.Float64)
+    return found
+
+
+def _share(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """Nothing of nothing is 0: what is not there breaks no upper bound."""
+    return pl.when(whole > 0).then(part / whole).otherwise(0.0)
 
 
 def _above(step: str, reason: str, share: pl.Expr, limit: pl.Expr, text: str) -> Rule:

@@ -23,6 +23,7 @@ from baray.data.documents import Document, Paper, Preparation, Refused, papers_o
 from baray.data.duplicates.minhash import BANDS, Words, band_keys
 from baray.data.duplicates.rules import Drop, NearRule, exact, near, preference
 from baray.data.pipeline.croissant import croissant, origins_of
+from baray.data.pipeline.filters import apply_filters
 from baray.data.pipeline.output import (
     DROP_COLUMNS,
     ROWS,
@@ -36,7 +37,7 @@ from baray.data.pipeline.output import (
     write_json,
 )
 from baray.data.pipeline.profile import Profile, write_page
-from baray.data.pipeline.steps import STEPS, judge
+from baray.data.pipeline.steps import judge, steps_of
 from baray.data.readers import ReadOptions, find_ocr
 from baray.data.recipes import TextRecipe, read_options
 
@@ -72,7 +73,7 @@ def build(context: AttemptContext) -> list[Output]:
     drops = _duplicates(sieve, recipe, context.today)
     profile = Profile()
     identity = _write(sieve, drops, folder, profile)
-    report = sieve.tally.report(STEPS)
+    report = sieve.tally.report(steps_of(recipe))
     _check_sum(report)
     _log(context, report)
     if sieve.tally.kept == 0:
@@ -134,6 +135,7 @@ class _Sieve:
         self.dropped.write(pl.DataFrame(self._refused, schema=DROP_COLUMNS))
         if self._batch:
             judged = judge(pl.DataFrame([_row(one) for one in self._batch], schema=_SPILL), self._recipe)
+            judged = apply_filters(judged, self._recipe)
             self.drop(judged.filter(pl.col("step").is_not_null()))
             stay = judged.filter(pl.col("step").is_null()).drop("step", "reason", "detail")
             self.survivors.write(stay)

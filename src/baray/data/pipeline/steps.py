@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import polars as pl
 
-from baray.data.recipes import TextRecipe, language_set
+from baray.data.recipes import FILTERS, TextRecipe, filter_set, language_set
 
-STEPS = ("read", "language", "quality", "exact_duplicates", "near_duplicates")
-"""Steps in their order; normalising and redacting drop nothing."""
 _CONTENT = r"[\p{L}\p{M}\p{N}]"
 _FEW_LINES = 8
+
+
+def steps_of(recipe: TextRecipe) -> tuple[str, ...]:
+    """Steps in their order; normalising and redacting drop nothing."""
+    wanted = filter_set(recipe)
+    return (
+        "read",
+        "language",
+        "quality",
+        *(name for name in FILTERS if name in wanted),
+        "exact_duplicates",
+        "near_duplicates",
+    )
 
 
 def judge(batch: pl.DataFrame, recipe: TextRecipe) -> pl.DataFrame:
