@@ -13,10 +13,11 @@ HANDLERS = {
     "text": "baray.data.pipeline.handler:build",
     "tokens": "baray.data.tokens.handler:build",
     "table": "baray.data.tables.handler:build",
+    "images": "baray.data.tables.images:build",
     "desk": "baray.data.indexing:build",
 }
 """Recipe -> dotted name of the handler that an attempt's process loads."""
-TAKES = {"text": ("source",), "tokens": ("dataset",), "table": ("source",), "desk": ("dataset",)}
+TAKES = {"text": ("source",), "tokens": ("dataset",), "table": ("source",), "images": ("source",), "desk": ("dataset",)}
 """Recipe -> kinds of input that it is made of."""
 ALL_CPUS = frozenset({"tokens"})
 """Recipes that take all free cores unless told otherwise."""
@@ -34,7 +35,7 @@ LANGUAGES = ("en", "km", "other")
 Value: TypeAlias = Any
 """A value of an option: text, whole number, number, or yes and no."""
 
-T = TypeVar("T", bound="TextRecipe | TokensRecipe | TableRecipe | DeskIndexRecipe")
+T = TypeVar("T", bound="TextRecipe | TokensRecipe | TableRecipe | ImagesRecipe | DeskIndexRecipe")
 
 
 def _option(default: Value, text: str, *, unit: str = "", least: float = -math.inf, most: float = math.inf) -> Value:
@@ -170,14 +171,37 @@ class TableRecipe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ImagesRecipe:
+    """Pictures -> rows that other tools open as pictures; place, time and camera are taken out of them."""
+
+    classes: str = _option("folders", "What a picture shows: folders (the name of its folder) or none.")
+    longest_side: int = _option(
+        0, "Make larger pictures this large; 0 keeps their size.", unit="pixels", least=0, most=20_000
+    )
+    least_side: int = _option(32, "Smaller pictures are dropped.", unit="pixels", least=1, most=20_000)
+    near_duplicates: int = _option(
+        0,
+        "Drop a picture whose difference hash has at most so many of 64 bits other than that of a kept one; 0: only equal ones.",
+        unit="bits",
+        least=0,
+        most=32,
+    )
+    max_megapixels: int = _option(50, "Larger pictures are refused.", unit="million pixels", least=1, most=1000)
+    max_file_megabytes: int = _option(200, "Larger files are refused.", unit="MB", least=1, most=4000)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeskIndexRecipe:
     """A Dataset -> the Index that a Desk searches, one segment per label. It has no options."""
 
 
-RECIPES: dict[str, type[TextRecipe] | type[TokensRecipe] | type[TableRecipe] | type[DeskIndexRecipe]] = {
+RECIPES: dict[
+    str, type[TextRecipe] | type[TokensRecipe] | type[TableRecipe] | type[ImagesRecipe] | type[DeskIndexRecipe]
+] = {
     "text": TextRecipe,
     "tokens": TokensRecipe,
     "table": TableRecipe,
+    "images": ImagesRecipe,
     "desk": DeskIndexRecipe,
 }
 """Recipe name -> its configuration."""
@@ -215,6 +239,10 @@ def read_options(config: type[T], options: dict[str, Value]) -> T:
         _check_words(recipe)
     if isinstance(recipe, TokensRecipe):
         percent(recipe.held_out)
+    if isinstance(recipe, ImagesRecipe) and recipe.classes not in {"folders", "none"}:
+        raise Refused(
+            "bad_option", f"'{recipe.classes}' for option 'classes' is unknown.", fix="Write folders or none."
+        )
     if isinstance(recipe, TableRecipe) and recipe.duplicates not in {"keep", "drop"}:
         raise Refused(
             "bad_option", f"'{recipe.duplicates}' for option 'duplicates' is unknown.", fix="Write keep or drop."

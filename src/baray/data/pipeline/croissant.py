@@ -117,8 +117,9 @@ def _fields(schema: pa.Schema) -> list[dict[str, Any]]:
             "@type": "cr:Field",
             "@id": f"documents/{column.name}",
             "name": column.name,
-            "dataType": types[column.type],
-            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}},
+            "dataType": types.get(column.type, "sc:ImageObject"),
+            "source": {"fileSet": {"@id": "parts"}, "extract": {"column": column.name}}
+            | ({"transform": {"jsonPath": "bytes"}} if pa.types.is_struct(column.type) else {}),
         }
         for column in schema
     ]

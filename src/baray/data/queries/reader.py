@@ -105,7 +105,8 @@ def _page(frame: pl.LazyFrame, question: dict[str, Any]) -> dict[str, Any]:
     offset = max(0, int(question.get("offset", 0)))
     number = min(max(0, int(question.get("n", 20))), _MOST_ROWS)
     total = int(frame.select(pl.len()).collect().item())
-    items = frame.slice(offset, number).collect().to_dicts()
+    told = [name for name, kind in frame.collect_schema().items() if not isinstance(kind, pl.Struct | pl.Binary)]
+    items = frame.select(told).slice(offset, number).collect().to_dicts()
     after = offset + len(items)
     return {"items": items, "total": total, "next": after if after < total and items else None}
 

@@ -1,1 +1,1 @@
-"""Recipe `table`: rows of CSV, TSV, XLSX, JSON and Parquet become typed columns, with units, keys and what is odd about them."""
+"""Recipes `table` and `images`: rows become typed columns, pictures become rows."""

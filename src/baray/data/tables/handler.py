@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,13 +19,14 @@ import pyarrow as pa
 
 from baray.catalog import Output
 from baray.core import Fault, Refused, canonical_json
-from baray.data.documents import Paper, document_id, papers_of
+from baray.data.documents import Paper, papers_of
 from baray.data.pipeline.croissant import croissant, origins_of
 from baray.data.pipeline.output import DROP_COLUMNS, Parts, Preview, Spill, entries, write_dropped, write_json
 from baray.data.readers import REASONS
 from baray.data.recipes import TableRecipe, read_options
 from baray.data.tables.columns import ARROW, PARSERS, Column, Quality, Value, cleaned
 from baray.data.tables.rows import Row, rows_of
+from baray.data.tables.tally import RowTally, facts_of
 
 if TYPE_CHECKING:
     from baray.runs import AttemptContext
@@ -54,7 +54,7 @@ def build(context: AttemptContext) -> list[Output]:
     first.flush()
     second = _Second(first, recipe, folder)
     second.write()
-    report = first.tally.report() | {"columns": second.columns(), "candidate_keys": second.candidate_keys()}
+    report = first.tally.report(STEPS) | {"columns": second.columns(), "candidate_keys": second.candidate_keys()}
     accounted = report["kept"] + sum(report["dropped"].values()) + sum(report["refused"].values())
     if report["in"] != accounted:
         raise Fault("documents_lost", f"{report['in']} rows came in, but {accounted} are accounted for.")
@@ -81,42 +81,6 @@ def build(context: AttemptContext) -> list[Output]:
             kind="dataset", name=name, digest=report["digest"], labels=labels, files=entries(folder), summary=summary
         )
     ]
-
-
-@dataclass(slots=True, kw_only=True)
-class RowTally:
-    """Counts that become `report.json`. In = kept + dropped + refused; an unreadable file is one refused row."""
-
-    files: int = 0
-    documents: int = 0
-    kept: int = 0
-    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
-    """(step, reason) -> rows."""
-    refused: Counter[str] = field(default_factory=Counter)
-    labels: set[str] = field(default_factory=set)
-    """Labels of kept rows."""
-
-    def report(self) -> dict[str, Any]:
-        """Content of `report.json`."""
-        steps: list[dict[str, Any]] = []
-        left = self.documents
-        for step in STEPS:
-            reasons = {reason: count for (at, reason), count in sorted(self.dropped.items()) if at == step}
-            refused = dict(sorted(self.refused.items())) if step == "read" else {}
-            kept = left - sum(reasons.values()) - sum(refused.values())
-            steps.append({"step": step, "in": left, "kept": kept, "dropped": reasons, "refused": refused})
-            left = kept
-        dropped = {reason: count for one in steps for reason, count in one["dropped"].items()}
-        return {
-            "in": self.documents,
-            "kept": self.kept,
-            "dropped": dict(sorted(dropped.items())),
-            "refused": dict(sorted(self.refused.items())),
-            "redacted": 0,
-            "steps": steps,
-            "languages": {},
-            "sizes": {"files": self.files, "rows": self.kept},
-        }
 
 
 @dataclass(slots=True)
@@ -190,7 +154,7 @@ class _First:
             return
         for name, value in cells.items():
             self.known[name].take(value)
-        self._waiting.facts.append(_facts(paper, index))
+        self._waiting.facts.append(facts_of(paper, index))
         self._waiting.cells.append(cells)
         if len(self._waiting.facts) >= _BATCH_ROWS:
             self.flush()
@@ -220,7 +184,7 @@ class _First:
         fix: str = "",
         fate: str = "dropped",
     ) -> None:
-        told = {name: value for name, value in _facts(paper, index).items() if name in DROP_COLUMNS}
+        told = {name: value for name, value in facts_of(paper, index).items() if name in DROP_COLUMNS}
         told |= dict(zip(("step", "reason", "detail"), why, strict=True))
         self._out.append(told | {"text": text, "fix": fix, "fate": fate})
         if len(self._out) >= _BATCH_ROWS:
@@ -363,19 +327,6 @@ def _check_column(option: str, name: str, known: dict[str, Column]) -> None:
         raise Refused(
             "bad_option", f"Option '{option}' names a column '{name}' that no file has.", fix=f"Choose from: {some}."
         )
-
-
-def _facts(paper: Paper, index: int) -> dict[str, Any]:
-    return {
-        "id": document_id(paper, index),
-        "path": paper.path,
-        "source_digest": paper.digest,
-        "record": index,
-        "label": paper.label,
-        "valid_from": paper.valid_from,
-        "valid_until": paper.valid_until,
-        "office": paper.office,
-    }
 
 
 def _told(value: Value) -> bool | int | float | str | None:
