@@ -83,6 +83,7 @@ def serve(context: AttemptContext) -> list[Any]:
             runner.run(_serve(context, routes, load, path))
     finally:
         path.unlink(missing_ok=True)
+        routes.close()
     return []
 
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from secrets import token_hex
 from typing import Any
 
@@ -56,10 +58,16 @@ class Routes:
         self._engine: Engine | None = None
         self._idle = asyncio.Event()
         self._idle.set()
+        self._chats = ThreadPoolExecutor(max_workers=1, thread_name_prefix="chat")
 
     def ready(self, engine: Engine) -> None:
         """Answer with `engine` from now on."""
         self._engine = engine
+
+    def close(self) -> None:
+        """End what belongs to it; the engine does not."""
+        self._chats.shutdown(cancel_futures=True)
+        self._wording.close()
 
     def add_to(self, application: web.Application) -> None:
         """Put the routes into an application."""
@@ -129,9 +137,17 @@ class Routes:
 
     async def _answer(self, request: web.Request, engine: Engine, *, chat: bool) -> web.StreamResponse:
         body = await _body(request)
-        asked = shapes.read_asked(
-            body, self._wording, chat=chat, context=engine.context, ends=self._ends, new_seed=self._new_seed
+        read = partial(
+            shapes.read_asked,
+            body,
+            self._wording,
+            chat=chat,
+            context=engine.context,
+            ends=self._ends,
+            new_seed=self._new_seed,
         )
+        # A chat goes through the Model's template, which may take its time: in a thread, one after the other.
+        asked = await asyncio.get_running_loop().run_in_executor(self._chats, read) if chat else read()
         told = request.headers.get("X-Request-Id", "")[:_ID_CHARACTERS] or token_hex(12)
         head = shapes.Head(id=f"{'chatcmpl' if chat else 'cmpl'}-{told}", created=int(self._now()), asked=asked)
         async with aclosing(self._parts(engine, asked)) as parts:

@@ -1,23 +1,21 @@
 """Between text and token ids: the Model's own tokenizer and chat template, text that grows token by token, stop strings.
 
-The template comes with the Model and is somebody else's program: it runs in a sandbox that reaches no attribute or file.
-Not covered: one that loops for long holds up its own Replica.
+The template comes with the Model and is somebody else's program: see `template`. Marks in a chat are its alone: see `marks`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
 from baray.core import Refused
 from baray.serve.engines.layout import read_object
+from baray.serve.engines.marks import Marks
+from baray.serve.engines.template import Template
 
 
 class Wording:
@@ -25,21 +23,20 @@ class Wording:
 
     def __init__(self, folder: Path) -> None:
         """Read tokenizer.json, tokenizer_config.json and the chat template. Raises Refused `unknown_layout`."""
-        read_object(folder / "tokenizer.json")  # says what is wrong with it, in our words
+        told = read_object(folder / "tokenizer.json")  # says what is wrong with it, in our words
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         self._tokenizer.no_truncation()
         self._tokenizer.no_padding()
         config = read_object(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
-        self._special = {
-            name: _token(config.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")
-        }
+        special = {name: _token(config.get(name)) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
         # A tokenizer may have tokens that were added without a row in the Model.
         rows = read_object(folder / "config.json").get("vocab_size") if (folder / "config.json").exists() else None
         spelled: int = self._tokenizer.get_vocab_size(with_added_tokens=True)
         self.size = min(spelled, rows) if isinstance(rows, int) else spelled
         """Token ids are below it."""
+        self._marks = Marks(self._tokenizer, told["model"])
         template = _template_of(folder, config)
-        self._template = None if template is None else _environment().from_string(template)
+        self._template = None if template is None else Template(template, special)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a prompt, with what the tokenizer puts around it."""
@@ -50,12 +47,12 @@ class Wording:
         """Token ids of a chat, up to where the assistant speaks. Raises Refused `no_chat_template`, `bad_messages`."""
         if self._template is None:
             raise Refused("no_chat_template", "This Model has no chat template.", fix="Ask it at POST /v1/completions.")
-        try:
-            text = self._template.render(messages=messages, add_generation_prompt=True, tools=None, **self._special)
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise Refused("bad_messages", f"The Model's chat template refuses these messages: {error}.") from error
-        found: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
-        return found
+        return self._marks.encode(messages, self._template.render)
+
+    def close(self) -> None:
+        """End the template's process."""
+        if self._template is not None:
+            self._template.close()
 
     def token(self, number: int) -> str:
         """One token as text; bytes that are no whole character show as the replacement character."""
@@ -120,20 +117,3 @@ def _template_of(folder: Path, config: Mapping[str, Any]) -> str | None:
 def _token(entry: object) -> str:
     found = entry.get("content") if isinstance(entry, dict) else entry
     return found if isinstance(found, str) else ""
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    """Jinja as chat templates expect it; what comes out is a prompt and no page, so nothing is escaped."""
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    environment.add_extension("jinja2.ext.loopcontrols")
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise
-    return environment
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
-
-
-def _raise(message: str) -> NoReturn:
-    raise TemplateError(message)
