@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from baray.core import NotFound, Refused
+from baray.core import Fault, NotFound, Refused
 from baray.store import DiskBlobs
 
 LIMIT_SECONDS = 20.0
@@ -95,6 +95,48 @@ def test_a_stream_that_breaks_leaves_nothing(blobs, root):
     assert files_below(root) == set()
 
 
+def broken(*pieces):
+    yield from pieces
+    raise ConnectionResetError("gone")
+
+
+def test_a_stream_that_breaks_is_gone_on_with_where_it_broke(blobs, root):
+    with pytest.raises(ConnectionResetError):
+        blobs.put_stream(broken(b"h", b"el"), HELLO, part="mine")
+    assert (blobs.begun("mine"), blobs.begun("yours")) == (3, 0)
+    assert not blobs.has(HELLO)
+    with pytest.raises(Refused) as refused:
+        blobs.put_stream([b"o"], HELLO, part="mine", start=4)
+    assert (refused.value.code, blobs.begun("mine")) == ("bad_start", 3)
+    with pytest.raises(ConnectionResetError):
+        blobs.put_stream(broken(b"ll"), HELLO, part="mine", start=2)  # bytes that came before are sent again
+    assert blobs.begun("mine") == 4
+    assert blobs.put_stream([b"o"], HELLO, part="mine", start=4) == 5
+    assert blobs.path(HELLO).read_bytes() == b"hello"
+    assert (blobs.begun("mine"), len(files_below(root))) == (0, 1)
+
+
+def test_a_part_with_other_bytes_is_forgotten(blobs, root):
+    with pytest.raises(ConnectionResetError):
+        blobs.put_stream(broken(b"hul"), HELLO, part="mine")
+    with pytest.raises(Refused) as refused:
+        blobs.put_stream([b"lo"], HELLO, part="mine", start=3)
+    assert (refused.value.code, blobs.begun("mine"), files_below(root)) == ("bad_digest", 0, set())
+
+
+def test_one_at_a_time_writes_a_part_and_none_cuts_off_what_became_a_blob(blobs):
+    def pieces():
+        yield b"hel"
+        with pytest.raises(Fault) as busy:
+            blobs.put_stream([b"hello"], HELLO, part="mine")
+        assert (busy.value.code, busy.value.status) == ("upload_busy", 503)
+        yield b"lo"
+
+    assert blobs.put_stream(pieces(), HELLO, part="mine") == 5
+    assert blobs.put_stream([b"hello"], HELLO, part="mine") == 5
+    assert blobs.path(HELLO).read_bytes() == b"hello"
+
+
 def test_repeating_is_free(blobs):
     blobs.put_bytes(b"hello")
     before = blobs.path(HELLO).stat()
@@ -169,6 +211,17 @@ def test_a_damaged_file_is_found(root, damage):
 def test_verifying_what_is_not_here_is_not_found(root):
     with pytest.raises(NotFound):
         DiskBlobs(root).verify(HELLO)
+
+
+def test_old_parts_are_forgotten(root):
+    blobs = DiskBlobs(root)
+    for part in ("old", "new"):
+        with pytest.raises(ConnectionResetError):
+            blobs.put_stream(broken(b"hel"), HELLO, part=part)
+    old = next(path for path in (root / "tmp").iterdir() if hashlib.sha256(b"old").hexdigest() in path.name)
+    os.utime(old, (1.0, 1.0))
+    blobs.forget_parts(2.0)
+    assert (blobs.begun("old"), blobs.begun("new")) == (0, 3)
 
 
 def test_a_killed_writer_leaves_no_blob_and_its_rest_is_swept(root):

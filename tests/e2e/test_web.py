@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import re
+import socket
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -233,6 +234,39 @@ def test_a_blob_must_have_the_digest_it_is_sent_under(web):
     assert web.ask("PUT", f"/api/v1/blobs/{right}", data, Authorization=token)[0] == 201
     assert web.ask("PUT", f"/api/v1/blobs/{right}", b"other", Authorization=token)[0] == 400
     assert web.ask("PUT", "/api/v1/blobs/sha256:..%2F..%2Fx", data, Authorization=token)[0] in (400, 404)
+
+
+def test_an_upload_that_broke_goes_on_where_it_broke_and_is_nobody_elses(web):
+    data = bytes(range(256)) * 8000
+    digest = "sha256:" + hashlib.sha256(data).hexdigest()
+    token, path, half = f"Bearer {web.token}", f"/api/v1/blobs/{digest}", len(data) // 2
+
+    def begun(project: str = "") -> int:
+        query = f"?project={project}" if project else ""
+        told = web.api("POST", f"blobs/missing{query}", {"digests": [digest]})[1]
+        assert told["missing"] == [digest]
+        return told["begun"].get(digest, 0)
+
+    address = urlsplit(web.url)
+    with socket.create_connection((address.hostname, address.port)) as sender:
+        head = (
+            f"PUT {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: {token}\r\nContent-Length: {len(data)}\r\n\r\n"
+        )
+        sender.sendall(head.encode() + data[:half])
+        wait_for(lambda: begun() > half // 2)
+        assert web.ask("PUT", f"{path}?start=0", data, Authorization=token)[0] == 503  # one at a time
+    assert web.api("POST", "projects", {"name": "beside"})[0] == 201
+    assert begun("beside") == 0
+
+    def go_on() -> bool:
+        """Once the server has let go of the broken connection."""
+        start = begun()
+        assert start <= half
+        return web.ask("PUT", f"{path}?start={start}", data[start:], Authorization=token)[0] == 201
+
+    assert web.ask("PUT", f"{path}?start={half + 1}", data[half + 1 :], Authorization=token)[0] in (409, 503)
+    wait_for(go_on)
+    assert web.api("POST", "blobs/missing", {"digests": [digest]})[1] == {"missing": [], "begun": {}}
 
 
 def test_a_revoked_token_is_dead_at_once_on_both_planes(web):

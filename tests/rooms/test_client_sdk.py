@@ -212,6 +212,24 @@ def test_only_missing_bytes_are_sent(server, client, tmp_path):
     assert sent["label"] == "public"
 
 
+def test_a_file_goes_on_where_its_connection_broke(server, client, tmp_path):
+    (tmp_path / "a.txt").write_text("0123456789")
+    digest = digest_bytes(b"0123456789")
+    server.answers = [
+        (200, {"missing": [digest], "begun": {digest: 4}}),  # somebody pressed Ctrl-C yesterday
+        (409, {"code": "bad_start", "detail": "There are 2 bytes of it.", "fix": "Ask."}),
+        (200, {"missing": [digest], "begun": {digest: 2}}),
+        (201, {}),
+        (201, {"ref": "source:s@v1"}),
+    ]
+    assert client.add_source("s", [tmp_path])["ref"] == "source:s@v1"
+    sent = [(path, body) for method, path, _, body in server.seen if method == "PUT"]
+    assert [("start=4" in sent[0][0], sent[0][1]), ("start=2" in sent[1][0], sent[1][1])] == [
+        (True, b"456789"),
+        (True, b"23456789"),
+    ]
+
+
 def test_waiting_for_a_run_shows_it_and_has_a_limit(server, client):
     server.answers = [(200, {"state": "queued"}), (200, {"state": "running"}), (200, {"state": "succeeded"})]
     seen = []

@@ -9,6 +9,7 @@ from baray.ledger import FileArtifactSigner, FileSigner, Ledger
 from baray.store import DiskBlobs, open_store
 
 ORIGIN_FILE = "ledger.origin"
+_PARTS_SECONDS = 7 * 86_400.0  # how long what came of a broken upload waits to be gone on with
 
 
 def open_site(layout: Layout) -> Site:
@@ -20,6 +21,7 @@ def open_site(layout: Layout) -> Site:
     artifacts = FileArtifactSigner(layout.keys / "artifacts.key")
     store = open_store(layout.database, sealer=ledger)
     blobs = DiskBlobs(layout.blobs)
+    blobs.forget_parts(clock.now() - _PARTS_SECONDS)
     return Site(store=store, blobs=blobs, ledger=ledger, artifacts=artifacts, clock=clock, ids=ids)
 
 

@@ -34,19 +34,26 @@ class Uploads:
             return {digest for digest in digests if (project_id, actor_id, digest) in self._sent}
 
 
-async def receive_blob(site: Site, request: Request, digest: str) -> int:
-    """Stream a request's body into a blob; returns its size. Raises Refused `bad_digest`, `too_large`.
+def part_of(project_id: str, actor_id: str, digest: str) -> str:
+    """Under which name a blob stays that came in part: nobody else learns of it, or goes on with it."""
+    return f"{project_id} {actor_id} {digest}"
 
-    The blob's thread asks the event loop for the next piece, so that a slow sender holds one thread and no memory.
+
+async def receive_blob(site: Site, request: Request, digest: str, *, part: str, start: int) -> int:
+    """Stream a request's body into a blob, from byte `start` of it; returns its size. Raises Refused `bad_digest`, `too_large`.
+
+    Where the connection breaks, what came stays as `part`. The blob's thread asks the event loop for the next piece, so that
+    a slow sender holds one thread and no memory.
     """
     if not is_digest(digest):
         raise Refused("bad_digest", f"'{digest}' is not a digest.", fix="Send sha256: and 64 hexadecimal digits.")
     stream = request.stream()
-    return await anyio.to_thread.run_sync(lambda: site.blobs.put_stream(_pieces(stream), digest))
+    return await anyio.to_thread.run_sync(
+        lambda: site.blobs.put_stream(_pieces(stream, start), digest, part=part, start=start)
+    )
 
 
-def _pieces(stream: AsyncIterator[bytes]) -> Iterator[bytes]:
-    size = 0
+def _pieces(stream: AsyncIterator[bytes], size: int) -> Iterator[bytes]:
     while True:
         piece = anyio.from_thread.run(_next_piece, stream)
         if piece is None:

@@ -1,4 +1,4 @@
-"""The Khmer of errors around tokenizers, tokens and evaluations. Drafted, not yet reviewed by a native editor."""
+"""The Khmer of errors around tokenizers, tokens, evaluations and broken uploads. Drafted, not yet reviewed by a native editor."""
 
 from __future__ import annotations
 
@@ -36,5 +36,7 @@ LANGUAGE_PROBLEMS: dict[str, Khmer] = {
     "not_killed": Khmer(
         says="ដំណើរការបង្វឹកជារបស់អ្នកប្រើផ្សេង។", fix="ដំណើរការដោយអ្នកដែលចាប់ផ្តើមម៉ាស៊ីនមេ ឬ baray demo --home DIR"
     ),
+    "bad_start": Khmer(says="ការផ្ញើឯកសារបន្ត ចាប់ផ្តើមខុសកន្លែង។", fix="ដំណើរការពាក្យបញ្ជាដដែលម្តងទៀត"),
+    "upload_busy": Khmer(says="ឯកសារនេះកំពុងត្រូវបានផ្ញើរួចហើយ។", fix="សូមព្យាយាមម្តងទៀតបន្តិចទៀត"),
     "program_failed": Khmer(says="កម្មវិធីខាងក្រៅមួយបានបរាជ័យ។", fix="សូមមើលអ្វីដែលវានិយាយខាងក្រោម"),
 }

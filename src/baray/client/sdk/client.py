@@ -13,10 +13,12 @@ from typing import Self
 from baray.client.sdk.sending import send_files
 from baray.client.sdk.transport import Endpoint, Http, Json, Request, Timing, Unreachable
 from baray.client.sdk.upload import Gathered, LocalFile, gather
-from baray.core import BarayError, Ref, Refused, digest_file, parse_ref
+from baray.core import BarayError, Ref, Refused, StateUnknown, digest_file, parse_ref
 
 _MISSING_BATCH = 1000
 _SEND_ROUNDS = 5
+_MOST_STALLS = 3
+"""Connections that broke one after the other and brought no byte more."""
 _PLURALS = {
     **{"source": "sources", "dataset": "datasets", "index": "indexes", "model": "models", "service": "services"},
     "evaluation": "evaluations",
@@ -135,7 +137,7 @@ class Client:
     ) -> Json:
         """Register files as a version of the Source `name`, sending only the bytes that the server lacks.
 
-        `progress` gets bytes sent and bytes to send. An upload that broke goes on with the next missing file.
+        `progress` gets bytes sent and bytes to send. An upload that broke goes on where it broke, inside a file too.
         """
         gathered = files if isinstance(files, Gathered) else gather(files)
         listed = [{"path": file.path, "digest": file.digest, "bytes": file.bytes} for file in gathered.files]
@@ -155,16 +157,19 @@ class Client:
         by_digest = {file.digest: file for file in files}
         digests = list(by_digest)
         missing: list[str] = []
+        begun: dict[str, int] = {}
         for start in range(0, len(digests), _MISSING_BATCH):
             asked = {"digests": digests[start : start + _MISSING_BATCH]}
-            missing += self.post("blobs/missing", asked, repeatable=True)["missing"]
+            told = self.post("blobs/missing", asked, repeatable=True)
+            missing += told["missing"]
+            begun |= told.get("begun", {})
         if not missing:
             progress(0, 0)
             return
         send_files(
             [by_digest[digest] for digest in missing],
             connect=self._connect,
-            send=self._send,
+            send=lambda http, file: self._send(http, file, begun),
             timing=self._timing,
             progress=progress,
         )
@@ -182,11 +187,37 @@ class Client:
         with self._finding:
             return replace(self._find(), seen=True)
 
-    def _send(self, http: Http, file: LocalFile) -> None:
+    def _send(self, http: Http, file: LocalFile, begun: Mapping[str, int]) -> None:
+        """Send a file; one that the server has a part of, or whose connection breaks, goes on where it broke."""
+        start, stalls = _start(file, begun), 0
+        while True:
+            try:
+                return self._send_from(http, file, start)
+            except StateUnknown as error:
+                broken: BarayError = Unreachable(http.endpoint.url, error.message)
+            except Refused as error:
+                if error.code != "bad_start":
+                    raise
+                broken = error
+            asked = self._request("POST", "blobs/missing", body={"digests": [file.digest]}, repeatable=True)
+            told = http.json(asked)
+            if file.digest not in told["missing"]:
+                return None
+            further = _start(file, told.get("begun", {}))
+            stalls = 0 if further > start else stalls + 1
+            if stalls > _MOST_STALLS:
+                raise broken
+            start = further
+
+    def _send_from(self, http: Http, file: LocalFile, start: int) -> None:
+        query = {"start": start} if start else {}
         try:
-            http.json(self._request("PUT", f"blobs/{file.digest}", file=file.file, repeatable=True))
+            request = self._request("PUT", f"blobs/{file.digest}", query=query, file=file.file, repeatable=True)
+            http.json(replace(request, start=start))
+        except StateUnknown:
+            raise
         except BarayError as error:
-            if digest_file(file.file) == file.digest:
+            if error.code == "bad_start" or digest_file(file.file) == file.digest:
                 raise
             raise Refused(
                 "file_changed", f"{file.file} changed while it was sent.", fix="Add it again when nobody writes to it."
@@ -348,3 +379,8 @@ def _name(text: str, kind: str) -> str:
 
 def _given(values: Mapping[str, object]) -> Json:
     return {key: value for key, value in values.items() if value not in (None, "", ())}
+
+
+def _start(file: LocalFile, begun: Mapping[str, int]) -> int:
+    """From which byte a file is sent: the last one always, for it makes the blob."""
+    return min(begun.get(file.digest, 0), max(0, file.bytes - 1))

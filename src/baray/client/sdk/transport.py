@@ -93,7 +93,9 @@ class Request:
     body: Json | None = None
     """JSON body."""
     file: Path | None = None
-    """A file to send as the body, in pieces."""
+    """A file to send as the body, in pieces. Where the connection breaks, its sender has to look how far it came."""
+    start: int = 0
+    """From which byte of it."""
     repeatable: bool = False
     """Whether sending it twice is harmless."""
 
@@ -185,7 +187,7 @@ class Http:
                 return attempt(request)
             except (Unreachable, _BusyError, _CutError) as error:
                 waited = self._timing.clock.monotonic() - started
-                if isinstance(error, _CutError) and not request.repeatable:
+                if isinstance(error, _CutError) and (request.file is not None or not request.repeatable):
                     raise _unknown(request, error) from error
                 busy_once = isinstance(error, _BusyError) and not request.repeatable
                 if busy_once or waited > self._patience():
@@ -249,8 +251,9 @@ class Http:
             headers["Authorization"] = f"Bearer {endpoint.token}"
         if request.file is not None:
             headers["Content-Type"] = "application/octet-stream"
-            headers["Content-Length"] = str(request.file.stat().st_size)
+            headers["Content-Length"] = str(request.file.stat().st_size - request.start)
             with request.file.open("rb") as file:
+                file.seek(request.start)
                 connection.request(request.method, target, body=file, headers=headers)
             return
         body = None

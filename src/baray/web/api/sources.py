@@ -30,7 +30,7 @@ from baray.ledger import ArtifactKey, registered_keys
 from baray.store import Tx
 from baray.web.api.shapes import MAX_NUMBER, DigestsBody, SourceBody, version_json
 from baray.web.boundary import Caller, allow, caller, house_of, site_of
-from baray.web.uploads import receive_blob
+from baray.web.uploads import MAX_BLOB, part_of, receive_blob
 
 router = APIRouter(tags=["catalog"])
 Who = Annotated[Caller, Depends(caller)]
@@ -61,22 +61,27 @@ def find_version(
 
 
 @router.post("/blobs/missing")
-def blobs_missing(request: Request, who: Who, body: DigestsBody) -> dict[str, list[str]]:
-    """Which of these blobs the caller still has to send.
+def blobs_missing(request: Request, who: Who, body: DigestsBody) -> dict[str, Any]:
+    """Which of these blobs the caller still has to send, and how many bytes they sent already of some (`begun`).
 
     A blob that only others hold is "missing" too: a global answer would tell what they have.
     """
     site = site_of(request)
     held = _held(request, who, body.digests)
-    return {"missing": [digest for digest in body.digests if digest not in held or not site.blobs.has(digest)]}
+    missing = [digest for digest in body.digests if digest not in held or not site.blobs.has(digest)]
+    begun = {digest: site.blobs.begun(part_of(who.project_id, who.actor.id, digest)) for digest in missing}
+    return {"missing": missing, "begun": {digest: size for digest, size in begun.items() if size}}
 
 
 @router.put("/blobs/{digest}", status_code=201)
-async def put_blob(request: Request, who: Who, digest: str) -> dict[str, Any]:
-    """Send a blob's bytes; they must have the digest that the path names."""
+async def put_blob(
+    request: Request, who: Who, digest: str, start: Annotated[int, Query(ge=0, le=MAX_BLOB)] = 0
+) -> dict[str, Any]:
+    """Send a blob's bytes, from byte `start` on; all of them must have the digest that the path names."""
     site = site_of(request)
     site.store.read(lambda tx: allow(tx, site, who, "source.add", f"project:{who.project}"))
-    size = await receive_blob(site, request, digest)
+    part = part_of(who.project_id, who.actor.id, digest)
+    size = await receive_blob(site, request, digest, part=part, start=start)
     house_of(request).uploads.note(who.project_id, who.actor.id, digest)
     return {"digest": digest, "bytes": size}
 
