@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from figures import Context, Figure
 from peers import streams
-from peers.gateways import Load, gateways, load, missing
+from peers.gateways import Gateway, Load, before_others, gateways, load_by_turns, missing
 from peers.streams import Speaker
 from search import SAMPLE, sample_documents
 
@@ -37,6 +37,8 @@ SERVICE = {
     "project": "main",
     "revision": 1,
     "label": "public",
+    "floor": "public",
+    "ceiling": None,
     "audience": ["public"],
     "created": 1.0,
 }
@@ -57,18 +59,19 @@ def measure_gateways(context: Context) -> Iterator[Figure]:
         return
     folder = context.folder / "gateways"
     folder.mkdir()
-    seconds = 2.0 if context.quick else 5.0
+    rounds = 1 if context.quick else 5
+    with before_others():
+        yield from measure_beside_others(context, folder, rounds)
+
+
+def measure_beside_others(context: Context, folder: Path, rounds: int) -> Iterator[Figure]:
+    """The same, once there is everything."""
     speaker = Speaker(folder / "speaker.sock")
     try:
         with gateways(folder, folder / "speaker.sock", with_litellm=True) as found:
-            loads = {
-                (name, number): load(found[name], number, seconds, folder)
-                for name in ("mock", "nginx", "router", "litellm")
-                for number in (1, 32, 256)
-            }
-            yield from compare(loads)
-            address = ("127.0.0.1", found["streams"].port)
-            yield from measure_streams(context, speaker, address, found["streams"].key, folder)
+            streaming = found.pop("streams")
+            yield from compare(load_by_turns(found, rounds, 2, folder))
+            yield from measure_streams(context, speaker, streaming, folder)
     finally:
         speaker.close()
 
@@ -99,18 +102,26 @@ def compare(loads: dict[tuple[str, int], Load]) -> Iterator[Figure]:
         yield Figure(name=f"rps.{name}.c{number}", value=one.rps, unit="1/s")
 
 
-def measure_streams(
-    context: Context, speaker: Speaker, address: tuple[str, int], key: str, folder: Path
-) -> Iterator[Figure]:
-    """Yield `stream.chunks_per_s`, `stream.added_first_byte_ms`, `stream.cancel_ms`."""
-    direct = str(folder / "speaker.sock")
-    number = 50 if context.quick else 300
-    tokens = 500 if context.quick else 3000
-    rates = [streams.events_per_second(where, key, streams=8, tokens=tokens) for where in (address, direct)]
-    yield Figure(name="stream.chunks_per_s", value=rates[0], unit="1/s", peer="the model alone", peer_value=rates[1])
-    first = [streams.first_byte_ms(where, key, number) for where in (address, direct)]
-    yield Figure(name="stream.added_first_byte_ms", value=first[0] - first[1], unit="ms")
-    yield Figure(name="stream.cancel_ms", value=streams.cancel_ms(speaker, address, key, number // 5), unit="ms")
+def measure_streams(context: Context, speaker: Speaker, router: Gateway, folder: Path) -> Iterator[Figure]:
+    """Yield `stream.chunks_per_s`, `stream.cpu_us`, `stream.added_first_byte_ms`, `stream.cancel_ms`."""
+    through, direct = ("127.0.0.1", router.port), str(folder / "speaker.sock")
+    number, tokens = (50, 500) if context.quick else (300, 3000)
+    rates: dict[object, list[float]] = {through: [], direct: []}
+    first: dict[object, list[float]] = {through: [], direct: []}
+    for _ in range(3):
+        for where in (through, direct):
+            rates[where].append(streams.events_per_second(where, router.key, streams=8, tokens=tokens))
+            first[where].append(streams.first_byte_ms(where, router.key, number))
+    rate, alone = (statistics.median(rates[where]) for where in (through, direct))
+    yield Figure(name="stream.chunks_per_s", value=rate, unit="1/s", peer="the model alone", peer_value=alone)
+    for many in (1, 8):
+        before = router.cpu_seconds()
+        streams.events_per_second(through, router.key, streams=many, tokens=tokens, pause_ms=2.0)
+        spent = router.cpu_seconds() - before
+        yield Figure(name=f"stream.cpu_us.c{many}", value=1e6 * spent / (many * tokens), unit="us")
+    added = statistics.median(first[through]) - statistics.median(first[direct])
+    yield Figure(name="stream.added_first_byte_ms", value=added, unit="ms")
+    yield Figure(name="stream.cancel_ms", value=streams.cancel_ms(speaker, through, router.key, number // 5), unit="ms")
 
 
 def measure_engines(context: Context) -> Iterator[Figure]:

@@ -1,4 +1,6 @@
-"""Streams through a gateway: events a second, time to the first byte, and how soon the model hears that a caller left."""
+"""Streams through a gateway: events a second, processor time of one that comes alone, time to the first byte, and how
+soon the model hears that a caller left.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close
 
 
 class Speaker:
-    """A model in a process of its own: sends `max_tokens` events, each with a write of its own; 0 goes on until cut."""
+    """A model in a process of its own: `max_tokens` events, each with a write of its own, 0 until cut; `pause_ms` between."""
 
     def __init__(self, path: Path) -> None:
         """Listen on a unix socket at `path`."""
@@ -50,10 +52,13 @@ def _answer(connection: socket.socket, left: Synchronized[float]) -> None:
         data = b""
         while b"\r\n\r\n" not in data or b"}" not in data:
             data += connection.recv(65536)
-        number = int(json.loads(data.partition(b"\r\n\r\n")[2])["max_tokens"])
+        asked = json.loads(data.partition(b"\r\n\r\n")[2])
+        number = int(asked["max_tokens"])
         connection.sendall(HEAD + EVENT)
         try:
             for _ in range(number - 1):
+                if asked.get("pause_ms"):
+                    time.sleep(asked["pause_ms"] / 1000)
                 connection.sendall(EVENT)
             if number:
                 connection.sendall(END)
@@ -64,26 +69,28 @@ def _answer(connection: socket.socket, left: Synchronized[float]) -> None:
             left.value = time.monotonic()
 
 
-def ask(address: str | tuple[str, int], key: str, tokens: int) -> socket.socket:
+def ask(address: str | tuple[str, int], key: str, tokens: int, pause_ms: float = 0.0) -> socket.socket:
     """A connection on which a stream was asked for."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
     connection = socket.socket(family)
     connection.settimeout(60)
     connection.connect(address)
-    body = json.dumps({"model": "talk", "prompt": "x", "stream": True, "max_tokens": tokens}).encode()
+    body = json.dumps({"model": "talk", "prompt": "x", "stream": True, "max_tokens": tokens, "pause_ms": pause_ms})
     head = (
         f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {key}\r\nContent-Type: application/json\r\n"
     )
-    connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    connection.sendall(head.encode() + b"Content-Length: %d\r\n\r\n" % len(body) + body.encode())
     return connection
 
 
-def events_per_second(address: str | tuple[str, int], key: str, *, streams: int, tokens: int) -> float:
+def events_per_second(
+    address: str | tuple[str, int], key: str, *, streams: int, tokens: int, pause_ms: float = 0.0
+) -> float:
     """Events that arrive in a second, over several streams at once."""
     counts: list[int] = []
 
     def read() -> None:
-        with closing(ask(address, key, tokens)) as connection:
+        with closing(ask(address, key, tokens, pause_ms)) as connection:
             number, tail = 0, b""
             while b"[DONE]" not in tail:
                 data = connection.recv(262_144)
