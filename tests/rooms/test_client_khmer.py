@@ -22,7 +22,7 @@ NOT_MET = set(
     """
     bad_artefact bad_config bad_cosignature bad_database bad_entry bad_host bad_key bad_message bad_method bad_output bad_query
     bad_size bad_snapshot bad_statement bad_witness cross_site disconnected documents_lost entry_too_large index_format
-    ledger_damaged missing_blob nested_write no_dataset no_filter no_pid no_version not_killed not_provable not_proven other_key
+    ledger_damaged missing_blob nested_write no_dataset no_pid no_version not_killed not_provable not_proven other_key
     read_only reader_failed rolled_back stopped unknown_kind verify_failed which_witness witness_refused wrong_engine wrong_method
 """.split()
 )

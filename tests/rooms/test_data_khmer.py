@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from baray.data.kernel import khmer, languages, normal, redaction
+from baray.data.kernel import cld2, khmer, languages, normal, redaction
 from baray.text import language_shares, normalise, read_names, redact, segment, word_model, words
 from baray.text.lexicon import WORDS
 from personal_numbers import NAMES, lines
@@ -138,7 +138,7 @@ def test_languages_by_script_and_then_by_a_model():
     rows = [(text, code) for code, some in LANGUAGES.items() for text in some]
     found = languages.languages_all(pl.Series([text for text, _ in rows]))
     assert list(zip(found.codes, strict=True)) == [(code,) for _, code in rows]
-    assert [languages.language_of(text) for text, _ in rows] == [code for _, code in rows]
+    assert [cld2.language_of(text) for text, _ in rows] == [code for _, code in rows]
 
 
 def test_shares_of_scripts_are_those_of_the_reference():
@@ -159,5 +159,5 @@ def test_shares_of_scripts_are_those_of_the_reference():
     assert found.khmer.tolist() == [share["km"] for share in shares]
     assert found.latin.tolist() == [share["en"] for share in shares]
     assert found.other.tolist() == [share["other"] for share in shares]
-    assert found.codes.to_list() == [languages.language_of(text) for text in some]
+    assert found.codes.to_list() == [cld2.language_of(text) for text in some]
     assert all(code == "km" for code, share in zip(found.codes, shares, strict=True) if share["km"] > 1 / 3)

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import fcntl
+import importlib
+import importlib.util
+import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 from baray.app.doctor import examine
 from baray.app.layout import Layout, read_json
@@ -19,10 +24,25 @@ from baray.app.settings import BEHIND, child_environment, read_settings, worker_
 from baray.app.tree import START_SECONDS, Tree, UpOptions
 from baray.core import Clock, Fault, Refused, SystemClock
 from baray.ledger import ProofError, check_folder, parse_key, verify_bundle, verify_home
-from baray.text import clusters, language, language_shares, normalise, redact
+from baray.text import (
+    Fast,
+    Filter,
+    Result,
+    Wanted,
+    check_options,
+    decoded,
+    learn_model,
+    make_filter,
+    parted,
+    read_blocks,
+    read_lexicon,
+    read_names,
+    word_model,
+)
 from baray.train import check_files
 
 _STOP_SECONDS = 30.0
+_LARGE_CHARACTERS = 200_000
 
 
 def up(
@@ -171,38 +191,85 @@ def model_gguf(folder: Path, out: Path, *, weights: str, name: str) -> int:
     return int(told["bytes"])
 
 
-def text_filter(name: str, options: dict[str, Any], source: TextIO, target: TextIO) -> None:
-    """A filter over UTF-8 lines: normalise, clusters, language or redact."""
-    as_json = bool(options.pop("json", False))
-    fold = str(options.pop("fold_coeng_da", "false")).lower() in {"true", "yes", "1"}
-    if options:
-        raise Refused(
-            "bad_option", f"There is no option '{next(iter(options))}'.", fix="normalise has fold_coeng_da=true."
-        )
-    results = []
-    for line in source:
-        text = line.rstrip("\n")
-        result = _filtered(name, text, fold=fold)
-        if as_json:
-            results.append(result)
-        else:
-            target.write((result["text"] if isinstance(result, dict) else str(result)) + "\n")
+def text_filter(
+    name: str,
+    options: dict[str, Any],
+    *,
+    lexicon: Path | None,
+    streams: tuple[BinaryIO, TextIO],
+    on_learnt: Callable[[int], None],
+    as_json: bool = False,
+) -> None:
+    """A filter over UTF-8 lines: normalise, segment, clusters, language or redact.
+
+    `on_learnt` hears how many words `segment` learnt where it has no lexicon: 0 where it can only part clusters.
+    """
+    source, target = streams
+    checked = check_options(name, options)
+    if lexicon is not None and name != "segment":
+        raise Refused("bad_option", "There is no option 'lexicon'.", fix="Only `baray text segment` reads a lexicon.")
+    blocks = read_blocks(source)
+    first = list(itertools.islice(blocks, 1))
+    blocks = itertools.chain(first, blocks)
+    model, names = None, None
+    if lexicon is not None:
+        model = word_model(read_lexicon(_lines_of(lexicon)))
+    elif name == "segment":
+        model, learnt, read = learn_model(blocks)
+        blocks = itertools.chain(read, blocks)
+        on_learnt(learnt)
+    if "names" in checked:
+        names = read_names(_lines_of(Path(checked["names"])))
+    wanted = Wanted(name=name, options=checked, model=model, names=names, recorded=as_json)
+    large = sum(len(line) for block in first for line in block) >= _LARGE_CHARACTERS
+    results = _filtered(blocks, make_filter(wanted, _fast(large=large)))
     if as_json:
-        target.write(json.dumps({"items": results}, ensure_ascii=False) + "\n")
+        _write_items((result for result, _ in results), target)
+        return
+    for result, end in results:
+        target.write(result["text"] + end)
 
 
-def _filtered(name: str, text: str, *, fold: bool) -> Any:  # noqa: ANN401 - a JSON value
-    match name:
-        case "normalise":
-            return {"text": normalise(text, fold_coeng_da=fold)}
-        case "clusters":
-            return {"text": " ".join(clusters(text))}
-        case "language":
-            return {"text": language(text), "shares": language_shares(text)}
-        case "redact":
-            found, counts = redact(text)
-            return {"text": found, "counts": counts}
-    raise Refused("no_filter", f"There is no filter '{name}'.", fix="Choose normalise, clusters, language or redact.")
+def _write_items(results: Iterable[Result], target: TextIO) -> None:
+    """One JSON document, or none where a line is broken: until the last line is read, it lies in a file."""
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as held:
+        for number, result in enumerate(results):
+            held.write((", " if number else "") + json.dumps(result, ensure_ascii=False))
+        held.seek(0)
+        target.write('{"items": [')
+        shutil.copyfileobj(held, target)
+        target.write("]}\n")
+
+
+def _filtered(blocks: Iterable[list[str]], apply: Filter) -> Iterator[tuple[Result, str]]:
+    for block in blocks:
+        lines = [parted(line) for line in block]
+        yield from zip(apply([text for text, _ in lines]), (end for _, end in lines), strict=True)
+
+
+def _fast(*, large: bool) -> Fast:
+    """What the extra `data` does faster or better; compiled forms take a second to load, so that they read large input only."""
+    if not all(map(importlib.util.find_spec, ("polars", "pyarrow", "numba"))):
+        return Fast()
+    kernel = "baray.data.kernel"
+    language_of = importlib.import_module(f"{kernel}.cld2").language_of
+    if not large:
+        return Fast(language=language_of)
+    return Fast(
+        language=language_of,
+        segment=importlib.import_module(f"{kernel}.khmer").segment_lines,
+        normalise=importlib.import_module(f"{kernel}.normal").normalise_lines,
+        redact=importlib.import_module(f"{kernel}.redaction").redact_lines,
+    )
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        return decoded(path.read_bytes()).split("\n")
+    except OSError as error:
+        raise Refused(
+            "no_such_file", f"There is no file or folder {path}.", fix="Name a text file, one entry a line."
+        ) from error
 
 
 def _detach(home: Path, clock: Clock, arguments: list[str]) -> int:

@@ -110,6 +110,23 @@ KHMER: dict[str, str] = {
     "Raw files: registered, digested, untouched.": "ឯកសារដើម៖ ចុះបញ្ជី មិនកែប្រែ។",
     "Cleaned, deduplicated Documents in versions.": "ឯកសារដែលបានសម្អាត គ្មានស្ទួន មានជំនាន់។",
     "Filters for Khmer and English text: lines in, lines out.": "ឧបករណ៍អត្ថបទខ្មែរ និងអង់គ្លេស។",
+    "Bring Khmer spellings of the same word to one form.": "សរសេរពាក្យខ្មែរដែលមើលទៅដូចគ្នា ឲ្យមានទម្រង់តែមួយ។",
+    "Put spaces between the words of Khmer; nothing else changes.": "ដាក់ដកឃ្លារវាងពាក្យខ្មែរ ដោយមិនប្តូរអ្វីផ្សេង។",
+    "Split text into orthographic clusters.": "បំបែកអត្ថបទជាបណ្តុំតួអក្សរ។",
+    "Tell the language of each line.": "ប្រាប់ភាសានៃបន្ទាត់នីមួយៗ។",
+    "Take out phone and identity numbers, addresses and names.": "លុបលេខទូរស័ព្ទ លេខអត្តសញ្ញាណ អាសយដ្ឋាន និងឈ្មោះ។",
+    "Words to part by, for segment: lines of word, tab, count.": "វចនានុក្រមសម្រាប់ segment៖ មួយបន្ទាត់ ពាក្យ ថេប ចំនួន។",
+    "An option of the filter: this one has none.": "ជម្រើសនៃឧបករណ៍៖ ឧបករណ៍នេះគ្មានជម្រើសទេ។",
+    "digits=keep, ascii or khmer; fold_coeng_da=true writes coeng TA for coeng DA, for keys.": (
+        "digits=keep, ascii ឬ khmer; fold_coeng_da=true សរសេរជើង ត ជំនួសជើង ដ សម្រាប់ប្រៀបធៀប។"
+    ),
+    "names=FILE: names to take out too, one a line.": "names=FILE៖ ឈ្មោះដែលត្រូវលុបដែរ មួយឈ្មោះមួយបន្ទាត់។",
+    "No lexicon was given: {words} words are learnt from the breaks of the text itself. Better: --lexicon FILE": (
+        "គ្មានវចនានុក្រម៖ ពាក្យ {words} ត្រូវបានរៀនពីដកឃ្លាក្នុងអត្ថបទ។ ល្អជាងនេះ៖ --lexicon FILE"
+    ),
+    "No lexicon was given, and the text has too few breaks to learn one: its clusters are parted. Better: --lexicon FILE": (
+        "គ្មានវចនានុក្រម ហើយអត្ថបទមានដកឃ្លាតិចពេក៖ បំបែកជាបណ្តុំតួអក្សរ មិនមែនពាក្យទេ។ ល្អជាងនេះ៖ --lexicon FILE"
+    ),
     "Services that answer questions from documents, with citations.": "តុឆ្លើយសំណួរពីឯកសារ ដោយបង្ហាញប្រភព។",
     "Requested work: what waits, runs, and has ended.": "ការដំណើរការដែលបានស្នើ៖ រង់ចាំ កំពុងធ្វើ និងចប់។",
     "Trained Models in versions.": "ម៉ូដែលដែលបានបង្វឹក មានជំនាន់។",

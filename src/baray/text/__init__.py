@@ -6,6 +6,18 @@ Does not own: reading files, which documents enter an Index, what is answered to
 """
 
 from baray.text.breaks import break_lines
+from baray.text.filters import (
+    Fast,
+    Filter,
+    Result,
+    Wanted,
+    check_options,
+    decoded,
+    learn_model,
+    make_filter,
+    parted,
+    read_blocks,
+)
 from baray.text.holding import FEW_DOCUMENTS, HeldOut, Part, choose, parts
 from baray.text.index.files import IndexFacts, IndexFile, open_index, write_index
 from baray.text.index.query import Intent, Query, read_question
@@ -25,6 +37,8 @@ __all__ = [
     "FEW_DOCUMENTS",
     "Digits",
     "DocumentRow",
+    "Fast",
+    "Filter",
     "HeldOut",
     "Hit",
     "Index",
@@ -36,20 +50,28 @@ __all__ = [
     "Quality",
     "Query",
     "Recorded",
+    "Result",
+    "Wanted",
     "WordModel",
     "break_lines",
+    "check_options",
     "choose",
     "clusters",
+    "decoded",
     "fold_digits",
     "language",
     "language_shares",
     "learn_lexicon",
+    "learn_model",
+    "make_filter",
     "normalise",
     "normalise_recorded",
     "open_index",
+    "parted",
     "parts",
     "quality",
     "quote_spans",
+    "read_blocks",
     "read_lexicon",
     "read_names",
     "read_question",

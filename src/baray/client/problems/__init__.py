@@ -14,11 +14,12 @@ from baray.client.problems.khmer import PROBLEMS as GENERAL_PROBLEMS
 from baray.client.problems.language import LANGUAGE_PROBLEMS
 from baray.client.problems.queries import QUERY_PROBLEMS
 from baray.client.problems.replicas import REPLICA_PROBLEMS
+from baray.client.problems.text import TEXT_PROBLEMS
 from baray.core import BarayError
 
 __all__ = ["PROBLEMS", "form", "in_khmer"]
 
-PROBLEMS = GENERAL_PROBLEMS | LANGUAGE_PROBLEMS | REPLICA_PROBLEMS | ENGINE_PROBLEMS | QUERY_PROBLEMS
+PROBLEMS = GENERAL_PROBLEMS | LANGUAGE_PROBLEMS | REPLICA_PROBLEMS | ENGINE_PROBLEMS | QUERY_PROBLEMS | TEXT_PROBLEMS
 """Code -> its Khmer."""
 _FAILED = re.compile(r"Run (?P<run>\S+) \(\S+ .*?\) failed: (?P<why>.*)", re.DOTALL)
 _COMMAND = re.compile(r"\bbaray [a-z][^`.;,()]*[^`.;,() ]")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -93,6 +94,15 @@ def segment(texts: pa.LargeStringArray, tables: WordTables) -> pa.LargeStringArr
     ends = np.zeros(len(offsets), np.int64)
     size = filters.separate(data, offsets, tables, scratch(most), (out, ends))
     return pa.LargeStringArray.from_buffers(len(texts), pa.py_buffer(ends), pa.py_buffer(out[:size]))
+
+
+def segment_lines(lines: Sequence[str], model: WordModel | None) -> list[str]:
+    """`baray.text.segment` for each line."""
+    found: list[str] = segment(pa.array(lines, pa.large_string()), _tables_of(model)).to_pylist()
+    return found
+
+
+_tables_of = functools.lru_cache(maxsize=1)(word_tables)
 
 
 def count_words(texts: pa.LargeStringArray, tables: WordTables) -> npt.NDArray[np.int64]:

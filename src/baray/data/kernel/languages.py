@@ -1,37 +1,27 @@
 """Languages over whole columns: shares of scripts in a compiled pass, then CLD2 for what is not Khmer.
 
-Khmer is told by its script, as `baray.text.language` tells it. Of all else the first letters are shown to CLD2 (Compact
-Language Detector 2, whose tables are in its wheel). What it is not sure of is told by its script again: basic Latin is
-`en`, all else `other`. Where there is no CLD2 (it has no wheel for every processor), only scripts tell.
+Khmer is told by its script, as `baray.text.language` tells it. Of all else the first letters are shown to CLD2. What it is not
+sure of is told by its script again: basic Latin is `en`, all else `other`.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
-import importlib.util
-import re
 import sys
 from dataclasses import dataclass
-from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from baray.data.kernel.cld2 import SAMPLE_CHARACTERS, told
 from baray.data.kernel.compiled import filters
 from baray.data.kernel.khmer import buffers
-from baray.text import language, language_shares
 
 Shares = npt.NDArray[np.float64]
 KHMER_SHARE = 1 / 3
 """As in `baray.text.language`: names and terms of a Khmer text are often Latin."""
-SAMPLE_CHARACTERS = 400
-"""Of each text that CLD2 is shown: it agreed with the whole text on 98.9 % of 2,000 documents, at ten times the speed."""
-# CLD2 refuses control characters and what Unicode calls non-characters.
-_REFUSED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufdd0-\ufdef\ufffe\uffff]|[^\x00-\uffff]")
-_SAME = {"iw": "he", "jw": "jv", "in": "id", "mo": "ro", "zh-Hant": "zh", "un": "other"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,27 +55,6 @@ def languages_all(texts: pl.Series) -> Languages:
     )
 
 
-def language_of(text: str) -> str:
-    """The language of one text, as `languages_all` tells it."""
-    by_script = language(text)
-    if by_script == "km" or not any(language_shares(text).values()):
-        return by_script
-    return told(text[:SAMPLE_CHARACTERS]) or by_script
-
-
-def told(sample: str) -> str | None:
-    """What CLD2 is sure of; None where it is not, or not there."""
-    cld2 = _cld2()
-    if cld2 is None:
-        return None
-    try:
-        sure, _, found = cld2.detect(_REFUSED.sub(" ", sample).encode())
-    except cld2.error:  # a text that is no text for it
-        return None
-    code = str(found[0][1])
-    return None if not sure or code == "un" else _SAME.get(code, code)
-
-
 @functools.cache
 def letters() -> npt.NDArray[np.uint8]:
     """For every code point: 1 Khmer letter or mark, 2 A to Z, 3 another letter, 0 all else."""
@@ -99,8 +68,3 @@ def letters() -> npt.NDArray[np.uint8]:
     for code in (*range(0x41, 0x5B), *range(0x61, 0x7B)):
         found[code] = 2
     return found
-
-
-@functools.cache
-def _cld2() -> ModuleType | None:
-    return importlib.import_module("pycld2") if importlib.util.find_spec("pycld2") else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,12 @@ def normalise_all(texts: pl.Series, *, fold_coeng_da: bool = False, digits: Digi
     if fold_coeng_da:
         found = found.str.replace_all("\u17d2\u178a", "\u17d2\u178f", literal=True)
     return Normalised(texts=found, hidden=cleaned.hidden, lines_looked_at=told)
+
+
+def normalise_lines(lines: Sequence[str], *, fold_coeng_da: bool, digits: Digits) -> list[str]:
+    """`baray.text.normalise` for each line."""
+    done = normalise_all(pl.Series(lines, dtype=pl.String), fold_coeng_da=fold_coeng_da, digits=digits)
+    return done.texts.to_list()
 
 
 def _spliced(cleaned: order.Cleaned, told: int) -> pa.LargeStringArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,12 @@ def redact_all(texts: pl.Series, names: Names | None = None) -> Redacted:
             changed.append((text, start, end, after.encode()))
     found_texts = pl.Series(texts.name, splice(data, offsets, changed), dtype=pl.String)
     return Redacted(texts=found_texts, counts=tuple(dict(count) for count in counts), lines_looked_at=len(lines))
+
+
+def redact_lines(lines: Sequence[str], names: Names | None) -> list[tuple[str, dict[str, int]]]:
+    """`baray.text.redact` for each line."""
+    done = redact_all(pl.Series(lines, dtype=pl.String), names)
+    return list(zip(done.texts.to_list(), done.counts, strict=True))
 
 
 def splice(

@@ -24,9 +24,9 @@ _FIRST_LETTER = 0x1780
 _NEVER = 1 << 60
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class WordModel:
-    """Costs of words, known and unknown. Made by `word_model`."""
+    """Costs of words, known and unknown. Made by `word_model`. Two are the same only if they are one."""
 
     words: Mapping[str, int]
     """Word of the lexicon -> cost; what only begins one, unit by unit -> PREFIX."""
