@@ -3,12 +3,15 @@
 The file is a function of the Model's files and the type asked for alone. Queries and keys of the Llama layout are
 reordered (its rotary positions pair neighbours there, halves here); those of Qwen3 are not. Norms stay in float32.
 
-Covered: byte-level BPE whose cut is one that llama.cpp knows by name. Not covered: other tokenizers, refused. Unigram of ours,
-written as its type `t5`, was cut otherwise in one line of five: it stands digits together and has no fallback to bytes.
+Covered: byte-level BPE whose cut is one that llama.cpp knows by name; unigram as recipe `tokenizer` learns it, as its type `t5`
+(as `llama`, whose way to cut is another, nine lines of ten came out otherwise). Not covered: other tokenizers, refused; in
+unigram, characters beyond ASCII that the vocabulary lacks, which we spell in bytes and llama.cpp gives one token, unknown.
 """
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +32,18 @@ KINDS = {
 }
 """Types of weights."""
 _Q8_BLOCK = 32
+_PIECES_CUT = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": r"[\r\n]+|\p{N}"}, "behavior": "Isolated", "invert": False},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "never", "split": True},
+    ],
+}
+"""How our unigram cuts a text before it looks for pieces."""
+_NEVER = -1e6
+"""Score of a piece that is never the best."""
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_ASCII = 128
 # How a text is cut into words before its merges: the pattern of a tokenizer.json -> llama.cpp's name for it.
 CUTS = {
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+"
@@ -98,20 +113,54 @@ def _add_sizes(writer: gguf.GGUFWriter, layout: Layout, kind: str) -> None:
 def _add_tokenizer(writer: gguf.GGUFWriter, folder: Path, layout: Layout) -> None:
     """Tokens by id, padded to the rows of the embedding, with merges."""
     told = read_object(folder / "tokenizer.json")
-    model = told.get("model") or {}
     added = {entry["id"]: entry for entry in told.get("added_tokens", [])}
-    if model.get("type") != "BPE":
-        raise _unknown(f"its tokenizer is of type '{model.get('type')}', which llama.cpp would cut in another way")
-    words = {number: word for word, number in model["vocab"].items()}
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre(name_of_cut(told))
-    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in model["merges"]])
+    kind = (told.get("model") or {}).get("type")
+    if kind not in {"BPE", "Unigram"}:
+        raise _unknown(f"its tokenizer is of type '{kind}', which llama.cpp would cut in another way")
+    words = _add_pieces(writer, told) if kind == "Unigram" else _add_merges(writer, told)
     words |= {number: entry["content"] for number, entry in added.items()}
     if max(words) >= layout.vocab:
         raise _unknown(f"its tokenizer has token {max(words)}, and its embedding {layout.vocab} rows")
     writer.add_token_list([words.get(number, f"[PAD{number}]") for number in range(layout.vocab)])
     writer.add_token_types([_type_of(number, words, added) for number in range(layout.vocab)])
+    if kind == "Unigram":
+        scores = [score for _, score in told["model"]["vocab"]]
+        told_scores = [_NEVER if _unreachable(words[number]) else score for number, score in enumerate(scores)]
+        writer.add_token_scores(told_scores + [_NEVER] * (layout.vocab - len(scores)))
     _add_special(writer, folder, {word: number for number, word in words.items()}, layout)
+
+
+def _add_merges(writer: gguf.GGUFWriter, told: dict[str, Any]) -> dict[int, str]:
+    """Byte-level BPE: its words by id."""
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre(name_of_cut(told))
+    writer.add_token_merges([one if isinstance(one, str) else " ".join(one) for one in told["model"]["merges"]])
+    return {number: word for word, number in told["model"]["vocab"].items()}
+
+
+def _add_pieces(writer: gguf.GGUFWriter, told: dict[str, Any]) -> dict[int, str]:
+    """Unigram as we learn it: its pieces by id. Raises Refused `unknown_tokenizer` for what is cut in another way first."""
+    if told.get("pre_tokenizer") != _PIECES_CUT or told.get("normalizer") or not told["model"].get("byte_fallback"):
+        raise _unknown("its unigram tokenizer cuts text first, or spells what it has not, in another way than ours")
+    writer.add_tokenizer_model("t5")
+    writer.add_tokenizer_pre("default")
+    writer.add_unk_token_id(told["model"]["unk_id"])
+    writer.add_add_space_prefix(value=False)
+    writer.add_remove_extra_whitespaces(value=False)
+    pieces = [piece for piece, _ in told["model"]["vocab"]]
+    known = set(pieces)
+    return {number: _literal(piece, known) for number, piece in enumerate(pieces)}
+
+
+def _literal(piece: str, known: set[str]) -> str:
+    """llama.cpp's unigram does not fall back to bytes: one that is a character by itself, and no piece yet, stands as that one."""
+    byte = int(piece[3:5], 16) if _BYTE.fullmatch(piece) else _ASCII
+    return chr(byte) if byte < _ASCII and chr(byte) not in known else piece
+
+
+def _unreachable(piece: str) -> bool:
+    """Whether we would never choose a piece, for digits and ends of lines stand apart before pieces are looked for."""
+    return len(piece) > 1 and any(one in "\r\n" or unicodedata.category(one).startswith("N") for one in piece)
 
 
 def _add_special(writer: gguf.GGUFWriter, folder: Path, ids: dict[str, int], layout: Layout) -> None:
@@ -148,6 +197,8 @@ def name_of_cut(told: dict[str, Any]) -> str:
 def _type_of(number: int, words: dict[int, str], added: dict[int, Any]) -> TokenType:
     if number in added:
         return TokenType.CONTROL if added[number].get("special") else TokenType.USER_DEFINED
+    if _BYTE.fullmatch(words.get(number, "")):
+        return TokenType.BYTE
     return TokenType.NORMAL if number in words else TokenType.UNUSED
 
 
