@@ -24,6 +24,7 @@ _WINDOW_TOKENS = 64
 _PROMPT_CHARACTERS = 24
 _ANSWER_TOKENS = 24
 _CURVE_POINTS = 200
+_PLANNED = ("network: ", "training: ", "needs: ")
 _RESUMED = re.compile(r"^resumed at step ([\d,]+)", re.MULTILINE)
 _TINY_LM: Json = {
     "params": "200k",
@@ -128,6 +129,10 @@ def _train_and_kill(stage: Stage, tokens: str, name: str, options: Json) -> Json
     run = cli.client.train("lm", name=name, inputs={"dataset": tokens}, options=options, cpus=_CORES)
     label = cli.screen.tr("Training")
     killed = _kill_midway(stage, run, label)
+    # What the Run said of itself before its first step.
+    for line in dict.fromkeys("".join(cli.client.log(run["id"])).splitlines()):
+        if line.startswith(_PLANNED):
+            story.line(f"  {line}")
     if killed is not None:
         process, step = killed
         story.fact("kill -9 of process {process} after step {step}", process=process, step=f"{step:,.0f}")
