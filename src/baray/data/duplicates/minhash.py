@@ -15,7 +15,7 @@ import numpy.typing as npt
 import polars as pl
 
 from baray.data.kernel.characters import ALNUM, BASE, CHINESE_END, MARK, TABLE, flag_table, folded_table
-from baray.data.kernel.measures import sign
+from baray.data.kernel.measures import is_loaded, sign
 
 Words = npt.NDArray[np.uint64]
 
@@ -35,9 +35,10 @@ _SEED = 0x62617261795F6D68
 def band_keys(texts: Sequence[str]) -> tuple[Words, npt.NDArray[np.bool_]]:
     """Band keys (text x BANDS), and which texts have any token: those without cannot be compared.
 
-    Many texts go through the compiled pass; few are done here, since to load it takes longer. Both give the same keys.
+    Many texts go through the compiled pass; few are done here where it is not loaded, since to load it takes longer. Both
+    give the same keys.
     """
-    if sum(map(len, texts)) >= COMPILED_FROM:
+    if is_loaded() or sum(map(len, texts)) >= COMPILED_FROM:
         signed = sign(pl.Series(texts, dtype=pl.String), *permutations())
         minima, some = signed.minima, signed.tokens > 0
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -22,6 +23,8 @@ Room: TypeAlias = Any
 """A tuple of the compiled functions, whose types are only there once they are loaded."""
 REPETITION, QUALITY, C4, FINEWEB = 1, 2, 4, 8
 """Groups of measures, to be added."""
+_SHINGLE = 5
+_COMPILED = "baray.data.kernel.compiled.entry"
 LONGEST = 1_000_000
 """Code points of a text that are measured; what follows is not looked at."""
 
@@ -89,7 +92,8 @@ def sign(texts: pl.Series, multipliers: Words, addends: Words) -> Signatures:
     data, offsets = _buffers(texts)
     rows = np.empty((len(texts), len(multipliers)), dtype=np.uint32)
     tokens, hashes = np.zeros(len(texts), dtype=np.int64), np.zeros((len(texts), 2), dtype=np.uint64)
-    tables = (characters.flag_table(), characters.folded_table())
+    recent = np.zeros(_SHINGLE, dtype=np.uint64)
+    tables = entry.Folding(characters.flag_table(), characters.folded_table(), recent)
     entry.signatures(data, offsets, tables, entry.Permutations(multipliers, addends), (rows, tokens, hashes))
     return Signatures(minima=rows, tokens=tokens, hashes=hashes)
 
@@ -104,6 +108,11 @@ def words(text: str) -> list[str]:
     return [text[start:end] for start, end in zip(starts[:count].tolist(), ends[:count].tolist(), strict=True)]
 
 
+def is_loaded() -> bool:
+    """Whether the compiled functions are in this process."""
+    return _COMPILED in sys.modules
+
+
 def warm() -> None:
     """Compile everything, so that later processes only load it."""
     some = pl.Series(["The cat sat, and the dog ran.\nភាសាខ្មែរ។"])
@@ -114,7 +123,7 @@ def warm() -> None:
 
 
 def _compiled() -> ModuleType:
-    return importlib.import_module("baray.data.kernel.compiled.entry")
+    return importlib.import_module(_COMPILED)
 
 
 def _buffers(texts: pl.Series) -> tuple[npt.NDArray[np.uint8], Counts]:
@@ -138,7 +147,8 @@ def _scratch(room: int) -> Room:
     seen = np.zeros((slots + 1, 2), dtype=np.uint64)
     inside = entry.c4.Room(_text(entry, room), np.zeros((room + 1, 3), dtype=np.int32))
     found, letters = np.zeros((room + 1, 3), dtype=np.int32), np.zeros(room + 1, dtype=np.int32)
-    return entry.Scratch(_text(entry, room), found, _words(room), _words(room), letters, seen, inside)
+    again = np.zeros(room + 1, dtype=np.int32)
+    return entry.Scratch(_text(entry, room), found, _words(room), _words(room), letters, seen, again, inside)
 
 
 def _text(entry: ModuleType, room: int) -> Room:

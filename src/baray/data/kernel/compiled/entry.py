@@ -11,7 +11,7 @@ from baray.data.kernel import characters as ch
 from baray.data.kernel.compiled import c4, lines, repetition
 from baray.data.kernel.compiled.jit import entry, inner
 from baray.data.kernel.compiled.repetition import Seen
-from baray.data.kernel.compiled.signature import Permutations, sign, text_hash
+from baray.data.kernel.compiled.signature import Folding, Permutations, sign, text_hash
 from baray.data.kernel.compiled.texts import Bytes, Codes, Places, Text, Words, decode, span_hash, whole
 from baray.data.kernel.compiled.words import Found, split
 
@@ -44,6 +44,8 @@ class Scratch(NamedTuple):
     letters: Places
     """Letters before each word."""
     seen: Seen
+    again: Places
+    """Whether a run that begins at a word may come more than once, and while it is found out, its slot."""
     room: c4.Room
 
 
@@ -128,13 +130,17 @@ def _repetition(scratch: Scratch, size: tuple[int, int], line: Counts) -> None:
     line[_LINES], line[_LINES + 1], line[_LINES + 2] = found
     hashes, joined, letters = scratch.hashes, scratch.joined, scratch.letters
     repetition.prepare(text.rolling, scratch.found, count, hashes, joined, letters)
+    again = scratch.again
     for run in range(2, 5):
-        line[_TOP + run - 2] = repetition.top_letters(hashes, letters, count, run, seen)
+        line[_TOP + run - 2] = repetition.top_letters(hashes, letters, count, run, seen, again)
+    again[: count + 1] = 1
     for run in range(5, 11):
-        repeated = repetition.repeated_letters(joined, letters, count, run, seen)
+        repeated = repetition.repeated_letters(joined, letters, count, run, seen, again)
         line[_REPEATED + run - 5] = repeated
         if repeated == 0:
             break  # a longer run cannot repeat where none of its parts does
+        if run < 10:
+            repetition.mark_again(joined, letters, count, run, seen, again)
 
 
 @inner
@@ -178,7 +184,7 @@ def _c4(scratch: Scratch, size: tuple[int, int, int], rules: Codes, verdicts: By
 
 @entry
 def signatures(
-    data: Bytes, offsets: Counts, tables: tuple[Codes, Codes], permutations: Permutations, out: tuple[Codes, Counts, Words]
+    data: Bytes, offsets: Counts, tables: Folding, permutations: Permutations, out: tuple[Codes, Counts, Words]
 ) -> None:  # fmt: skip
     """Fill for each text its signature, its number of tokens and the 128 bits of its hash."""
     rows, tokens, hashes = out

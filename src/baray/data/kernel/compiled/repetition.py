@@ -112,20 +112,44 @@ def prepare(rolling: Words, found: Found, count: int, hashes: Words, joined: Wor
 
 
 @inner
-def top_letters(hashes: Words, letters: Places, count: int, size: int, seen: Seen) -> int:
-    """Letters of the most frequent run of `size` words, spaces between them counted, times how often it comes."""
+def top_letters(hashes: Words, letters: Places, count: int, size: int, seen: Seen, again: Places) -> int:
+    """Letters of the most frequent run of `size` words, spaces between them counted, times how often it comes.
+
+    `again` tells of each word whether the run of one word less that begins there comes more than once, and is told so of
+    this size: a run can only repeat where both of its parts do, so that each size looks at fewer places.
+    """
     last = count - size + 1
     if last <= 0:
         return -1
     state = clear(seen, last)
-    most = 0
     for word in range(last):
-        most = max(most, add(seen, _run_key(hashes, word, size), state))
-    first = 0
-    if most > 1:
-        while _times(seen, _run_key(hashes, first, size), state) != most:
-            first += 1
+        if size > 2 and not (again[word] and again[word + 1]):
+            again[word] = -1
+        else:
+            again[word] = slot_of(seen, _run_key(hashes, word, size), state)
+    most, first = 1, 0
+    for word in range(last):
+        times = 1 if again[word] < 0 else whole(seen[again[word], 1] & _COUNT)
+        if times > most:
+            most, first = times, word
+        again[word] = 1 if times > 1 else 0
+    again[last] = 0
     return (whole(letters[first + size]) - whole(letters[first]) + size - 1) * most
+
+
+@inner
+def slot_of(seen: Seen, key: np.uint64, state: State) -> int:
+    """Count a member. Returns its slot."""
+    mask, number = state
+    current = np.uint64(number)
+    slot = whole(mix(key) & np.uint64(mask))
+    while seen[slot, 1] >> _HALF == current:
+        if seen[slot, 0] == key:
+            seen[slot, 1] += _ONE
+            return slot
+        slot = (slot + 1) & mask
+    seen[slot, 0], seen[slot, 1] = key, (current << _HALF) | _ONE
+    return slot
 
 
 @inner
@@ -137,22 +161,17 @@ def _run_key(hashes: Words, word: int, size: int) -> np.uint64:
 
 
 @inner
-def _times(seen: Seen, key: np.uint64, state: State) -> int:
-    slot = whole(mix(key) & np.uint64(state[0]))
-    while seen[slot, 0] != key:
-        slot = (slot + 1) & state[0]
-    return whole(seen[slot, 1] & _COUNT)
-
-
-@inner
-def repeated_letters(joined: Words, letters: Places, count: int, size: int, seen: Seen) -> int:
-    """Letters of the runs of `size` words that came before."""
+def repeated_letters(joined: Words, letters: Places, count: int, size: int, seen: Seen, again: Places) -> int:
+    """Letters of the runs of `size` words that came before; where `again` is not set, a run is new."""
     last = count - size + 1
     if last <= 0:
         return 0
     state = clear(seen, last)
     repeated, word = 0, 0
     while word < last:
+        if not (again[word] and again[word + 1]):
+            word += 1
+            continue
         length = whole(letters[word + size]) - whole(letters[word])
         key = joined[word + size] - joined[word] * power(length)
         if add(seen, marked(key, length), state) > 1:
@@ -161,3 +180,20 @@ def repeated_letters(joined: Words, letters: Places, count: int, size: int, seen
         else:
             word += 1
     return repeated
+
+
+@inner
+def mark_again(joined: Words, letters: Places, count: int, size: int, seen: Seen, again: Places) -> None:
+    """Set `again` where a run of `size` words begins that comes more than once, by its letters alone."""
+    last = count - size + 1
+    state = clear(seen, last)
+    for word in range(last):
+        if again[word] and again[word + 1]:
+            length = whole(letters[word + size]) - whole(letters[word])
+            key = joined[word + size] - joined[word] * power(length)
+            again[word] = slot_of(seen, marked(key, length), state)
+        else:
+            again[word] = -1
+    for word in range(last):
+        again[word] = 1 if again[word] >= 0 and seen[again[word], 1] & _COUNT > _ONE else 0
+    again[last] = 0

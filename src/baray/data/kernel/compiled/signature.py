@@ -22,6 +22,15 @@ _TABLE = ch.TABLE
 _HALF = np.uint64(32)
 
 
+class Folding(NamedTuple):
+    """How code points are compared."""
+
+    flags: Codes
+    folded: Codes
+    recent: Words
+    """Room for the last `SHINGLE` tokens."""
+
+
 class Permutations(NamedTuple):
     """Multipliers, which are odd, and addends, modulo 2^64: the upper half of a product is as good as a permutation."""
 
@@ -30,13 +39,10 @@ class Permutations(NamedTuple):
 
 
 @inner
-def sign(
-    data: Bytes, span: tuple[int, int], tables: tuple[Codes, Codes], permutations: Permutations, row: Codes
-) -> int:
+def sign(data: Bytes, span: tuple[int, int], tables: Folding, permutations: Permutations, row: Codes) -> int:
     """Write the signature of the text between two bytes into `row`. Returns the number of tokens."""
-    flags, folded = tables
+    flags, folded, recent = tables.flags, tables.folded, tables.recent
     row[:] = np.uint32(0xFFFFFFFF)
-    recent = np.zeros(SHINGLE, dtype=np.uint64)
     at, end = span
     tokens, before, inside, offset = 0, 0, 0, 0
     value = np.uint64(0)
