@@ -38,6 +38,7 @@ _MOST_DEATHS = 20
 _REST = f"{_MOST_DEATHS} of its members ended the process that read them; the rest was not read."
 _REST_FIX = "Unpack it and add what is inside."
 _ROWS_A_LIMIT = 1000
+_BLOATED = 0.6
 
 
 class Apart:
@@ -68,23 +69,27 @@ class Apart:
         reader = self._free.get()
         whole = False
         try:
-            start = START
-            for _ in range(_MOST_DEATHS):
+            start, deaths = START, 0
+            while deaths < _MOST_DEATHS:
                 reader = reader or _Reader(self._preparation)
                 yield from reader.read(paper, start)
                 if reader.finished:
                     whole = True
                     return
                 dead, reader = reader, None
-                refused, behind = dead.buried(paper)
-                yield refused
-                if behind is None:
+                again = dead.again(start)
+                if again is None:
+                    deaths += 1
+                    refused, again = dead.buried(paper)
+                    yield refused
+                if again is None:
                     return
-                start = behind
+                start = again
             rest = Refusal(index=start.index, reason="broken_file", detail=_REST, fix=_REST_FIX)
             yield Refused(paper=paper, id=document_id(paper, start.index), refusal=rest)
         finally:
-            if reader is not None and not whole:  # nobody wants the rest: it is in the middle of its work
+            # Not whole: nobody wants the rest, and it is in the middle of its work.
+            if reader is not None and (not whole or reader.is_bloated()):
                 reader.end()
                 reader = None
             self._free.put(reader)
@@ -102,6 +107,10 @@ class _Reader:
         """Whether the last file was read to its end."""
         self._index = 0
         self._member: tuple[int, str] | None = None
+        self._clean = True
+        """Whether what is read now is the first that the process reads."""
+        self._silent = True
+        """Whether nothing has come of it yet."""
         # No other end of a pipe is inherited: the process must see its own input end.
         self._process = subprocess.Popen(
             [sys.executable, "-m", __name__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -110,23 +119,44 @@ class _Reader:
 
     def read(self, paper: Paper, start: Start) -> Iterator[Document | Refused]:
         """Documents of one file; fewer if the process died, which `finished` tells then."""
-        self.finished, self._index, self._member = False, start.index, None
+        self.finished, self._index, self._member, self._silent = False, start.index, None, True
         file = {"blob": str(paper.file.blob), "bytes": paper.file.bytes, "member": start.member, "index": start.index}
         if not self._say({name: getattr(paper, name) for name in _ASKED} | file):
             return
         assert self._process.stdout is not None
         for line in self._process.stdout:
             if line == b"\n":
-                self.finished = True
+                self.finished, self._clean = True, False
                 return
             if not line.endswith(b"\n"):
                 return
             value = json.loads(line)
             if "member" in value:
+                self._clean = self._clean and self._member is None
                 self._member = (int(value["member"]), str(value["name"]))
+                self._silent = True
                 continue
             self._index += 1
+            self._silent = False
             yield _heard(value, paper)
+
+    def is_bloated(self) -> bool:
+        """Whether so much memory is left from what it has read that the next file might lack it."""
+        try:
+            pages = int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[0])
+        except (OSError, IndexError):
+            return True  # it is gone
+        return pages * os.sysconf("SC_PAGE_SIZE") > _BLOATED * self._limit
+
+    def again(self, start: Start) -> Start | None:
+        """Where a new process should try once more; None if this one died of nothing but what it was reading.
+
+        What becomes of a file must not depend on the files that were read before it.
+        """
+        if self._clean or not self._silent:
+            return None
+        self.end()
+        return Start(member=self._member[0] if self._member else start.member, index=self._index)
 
     def buried(self, paper: Paper) -> tuple[Refused, Start | None]:
         """What is said of the Document that the process died of, and where to read on; None where nothing is left."""

@@ -14,16 +14,14 @@ Element: TypeAlias = Any
 """An element of lxml, which has no types."""
 
 _FAMILY = re.compile(r"(?i)font(?:-family)?\s*:\s*([^;}]+)")
-_RULE = re.compile(r"([^{}]{1,2000})\{([^{}]{0,5000})\}")
-_COMMENT = re.compile(r"/\*.*?\*/", re.DOTALL)
-_LAST = re.compile(r"(?:([\w-]+)|\*)?(?:([.#])([\w-]+))?[^\s>+~]*\s*\Z")
+_LAST = re.compile(r"(?:.*[>+~])?(?:([\w-]+)|\*)?(?:([.#])([\w-]+))?")
+_MOST_SELECTORS = 1000
 _SIZE = re.compile(r"(?i)^.*\d(?:pt|px|em|rem|%|ex|in|cm|mm)?(?:/[\w.%]+)?\s+(?=[\"'a-z])")
 
 
 def check_fonts(root: Element, css: str, ignored: frozenset[str]) -> None:
     """Raise `legacy_font` for a page that is drawn in fonts from before Unicode. `ignored` elements show no text."""
-    sheet = _COMMENT.sub("", " ".join([css, *(style.text or "" for style in root.iter("style"))]))
-    rules = _rules(sheet)
+    rules = _rules(_without_comments(" ".join([css, *(style.text or "" for style in root.iter("style"))])))
     if not (any(is_legacy(font) for font in rules.values()) or _named_inside(root)):
         return
     tally = FontTally()
@@ -38,6 +36,17 @@ def check_fonts(root: Element, css: str, ignored: frozenset[str]) -> None:
         raise refuse("legacy_font", tally.detail(), LEGACY_FIX)
 
 
+def _without_comments(sheet: str) -> str:
+    """`sheet` up to a comment that has no end."""
+    parts, at = [], 0
+    while (start := sheet.find("/*", at)) >= 0:
+        parts.append(sheet[at:start])
+        at = sheet.find("*/", start + 2) + 2
+        if at < 2:
+            return " ".join(parts)
+    return " ".join([*parts, sheet[at:]])
+
+
 def _named_inside(root: Element) -> bool:
     """Whether an element itself names such a font: most pages do not, and are not walked again."""
     named = (
@@ -49,12 +58,15 @@ def _named_inside(root: Element) -> bool:
 def _rules(sheet: str) -> dict[str, str]:
     """Last part of a selector (`p`, `.old`, `#id`) -> the first font that its rule names."""
     found: dict[str, str] = {}
-    for selectors, body in _RULE.findall(sheet):
-        font = _first(body)
+    for rule in sheet.split("}"):
+        outside, _, body = rule.rpartition("{")
+        selectors = outside.rpartition("{")[2]  # of a rule inside @media
+        font = _first(body) if outside else ""
         if not font or "@font-face" in selectors.lower():
             continue
-        for selector in selectors.split(","):
-            match = _LAST.search(selector.strip())
+        for selector in selectors.split(",")[:_MOST_SELECTORS]:
+            last = (selector.split() or [""])[-1]
+            match = _LAST.match(last[:200])
             if match is not None:
                 found[(match[2] or "") + match[3] if match[3] else (match[1] or "*").lower()] = font
     return found

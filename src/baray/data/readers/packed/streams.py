@@ -59,8 +59,13 @@ class Reach:
 class Metered(io.RawIOBase):
     """A stream whose bytes are counted, and whose damage is a refusal."""
 
-    def __init__(self, stream: BinaryIO, allowance: Allowance, reach: Reach, *, under: BinaryIO | None = None) -> None:
-        """Read from `stream`, which reads from `under`; what lies beyond `reach` is taken from `allowance`."""
+    def __init__(
+        self, stream: BinaryIO, allowance: Allowance | None, reach: Reach, *, under: BinaryIO | None = None
+    ) -> None:
+        """Read from `stream`, which reads from `under`; what lies beyond `reach` is taken from `allowance`.
+
+        Without one nothing is counted: a tar archive has no more in it than its own bytes.
+        """
         self._stream = stream
         self._under = under
         # Of a file that is cut off, all that lies before the cut: `read` would lose it.
@@ -89,7 +94,7 @@ class Metered(io.RawIOBase):
             raise _broken() from error
         buffer[: len(data)] = data
         self._at += len(data)
-        if self._at > self._reach.bytes:
+        if self._allowance is not None and self._at > self._reach.bytes:
             self._allowance.spend(self._at - self._reach.bytes)
             self._reach.bytes = self._at
         return len(data)

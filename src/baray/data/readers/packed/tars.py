@@ -11,8 +11,9 @@ from baray.core import Refused
 from baray.data.readers.base import SourceFile, refuse
 from baray.data.readers.packed.allowance import Allowance
 from baray.data.readers.packed.members import Member, Names, is_no_document, refuse_labels, shown
-from baray.data.readers.packed.streams import DAMAGE
+from baray.data.readers.packed.streams import DAMAGE, Metered, Reach
 
+_MOST_ENDS = 16
 _ENDS = frozenset(["EOFHeaderError", "EmptyHeaderError"])
 """The library's names, which it does not export, for a block of zeros and for no block at all."""
 
@@ -44,20 +45,39 @@ def _member(entry: tarfile.TarInfo, archive: tarfile.TarFile, names: Names) -> M
             raise refuse("unsafe_archive", f"The member {shown(entry.name)} {what}.", "Put the file itself there.")
     except Refused as problem:
         return Member(name=shown(entry.name), stream=None, problem=problem)
-    return Member(name=name, stream=cast("BinaryIO", archive.extractfile(entry)))
+    inside = cast("BinaryIO", archive.extractfile(entry))
+    return Member(name=name, stream=cast("BinaryIO", Metered(inside, None, Reach())))
 
 
 def _entries(file: SourceFile) -> Iterator[tuple[tarfile.TarInfo, tarfile.TarFile]]:
     try:
         with (
             file.open() as stream,
-            tarfile.open(fileobj=stream, mode="r|", errorlevel=2, tarinfo=_Header) as archive,
+            tarfile.open(
+                fileobj=cast("BinaryIO", _Ending(stream)), mode="r|", errorlevel=2, tarinfo=_Header
+            ) as archive,
         ):
             for entry in archive:
                 yield entry, archive
                 vars(archive)["members"].clear()  # else every header of the archive stays in memory
     except (*DAMAGE, RecursionError) as error:
         raise _broken() from error
+
+
+class _Ending:
+    """A stream that ends with an error for who reads on and on: a header may say that its member has 2**90 bytes."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._ends = 0
+
+    def read(self, size: int) -> bytes:
+        """As streams read."""
+        data = self._stream.read(size)
+        self._ends += not data
+        if self._ends > _MOST_ENDS:
+            raise EOFError("the archive ends inside of a member")
+        return data
 
 
 class _Header(tarfile.TarInfo):
