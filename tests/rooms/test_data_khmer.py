@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from baray.data.kernel import cld2, khmer, languages, normal, redaction
-from baray.text import language_shares, normalise, read_names, redact, segment, word_model, words
+from baray.text import language_shares, normalise, normalise_recorded, read_names, redact, segment, word_model, words
 from baray.text.lexicon import WORDS
 from personal_numbers import NAMES, lines
 
@@ -70,6 +70,14 @@ def test_normalised_columns_are_those_of_the_reference(options):
     assert found.texts.name == "text"
     hidden = set(map(chr, khmer.HIDDEN))
     assert found.hidden.tolist() == [sum(character in hidden for character in text) for text in some]
+
+
+def test_word_breaks_of_columns_are_those_of_the_reference():
+    some = [*texts(6000, 8), "សំបុត្រ\u200bកំណើត\u200b\u200bនិង\u2060 ខែ\u200b្មរ\u200b"]
+    found = normal.normalise_all(pl.Series(some), record=True)
+    assert found.word_breaks is not None
+    assert found.word_breaks.to_list() == [list(normalise_recorded(text).word_breaks) for text in some]
+    assert normal.normalise_all(pl.Series(some)).word_breaks is None
 
 
 def test_more_lines_in_disorder_than_were_expected_are_no_matter():

@@ -13,9 +13,9 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from baray.data.kernel.compiled import order
-from baray.data.kernel.khmer import HIDDEN, buffers
-from baray.text import Digits, normalise
+from baray.data.kernel.compiled import filters, order
+from baray.data.kernel.khmer import HIDDEN, buffers, kinds
+from baray.text import Digits, normalise, normalise_recorded
 
 _CLASSES = {
     order.BASE: [*range(0x1780, 0x17B4), 0x25CC],
@@ -38,12 +38,19 @@ class Normalised:
     texts: pl.Series
     hidden: npt.NDArray[np.int64]
     """Invisible characters that each text held."""
+    word_breaks: pl.Series | None
+    """Places, in code points of each text, at which a zero-width space ended a word; only where they were asked for."""
     lines_looked_at: int
     """Lines that the gate did not let through as they are."""
 
 
-def normalise_all(texts: pl.Series, *, fold_coeng_da: bool = False, digits: Digits = "keep") -> Normalised:
-    """Normalise a column without nulls. Each text comes out as `baray.text.normalise` gives it."""
+def normalise_all(
+    texts: pl.Series, *, fold_coeng_da: bool = False, digits: Digits = "keep", record: bool = False
+) -> Normalised:
+    """Normalise a column without nulls. Each text comes out as `baray.text.normalise` gives it.
+
+    With `record`, word breaks come with it, as `normalise_recorded` gives them.
+    """
     data, offsets = buffers(texts.to_arrow().cast(pa.large_string()))
     cleaned = order.Cleaned(
         data=np.empty(int(offsets[-1] - offsets[0]), np.uint8),
@@ -64,7 +71,22 @@ def normalise_all(texts: pl.Series, *, fold_coeng_da: bool = False, digits: Digi
         found = found.str.replace_many(old, new)
     if fold_coeng_da:
         found = found.str.replace_all("\u17d2\u178a", "\u17d2\u178f", literal=True)
-    return Normalised(texts=found, hidden=cleaned.hidden, lines_looked_at=told)
+    breaks = _word_breaks(texts, (data, offsets), cleaned.lines[:told, 0]) if record else None
+    return Normalised(texts=found, hidden=cleaned.hidden, word_breaks=breaks, lines_looked_at=told)
+
+
+def _word_breaks(
+    texts: pl.Series, column: tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]], disorderly: npt.NDArray[np.int64]
+) -> pl.Series:
+    """Word breaks of each text; those of texts with lines that may be in disorder, where places move, by the rules."""
+    data, offsets = column
+    places = np.empty(int(texts.str.count_matches("\u200b", literal=True).sum()), np.int64)
+    ends = np.zeros(len(offsets), np.int64)
+    count = filters.word_breaks(data, offsets, kinds(), places, ends)
+    rows = pl.Series("word_breaks", pa.LargeListArray.from_arrays(pa.array(ends), pa.array(places[:count]))).to_list()
+    for text in np.unique(disorderly).tolist():
+        rows[text] = list(normalise_recorded(texts[text]).word_breaks)
+    return pl.Series("word_breaks", rows, dtype=pl.List(pl.Int64))
 
 
 def normalise_lines(lines: Sequence[str], *, fold_coeng_da: bool, digits: Digits) -> list[str]:

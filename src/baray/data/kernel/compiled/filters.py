@@ -5,8 +5,21 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from baray.data.kernel.compiled.jit import entry
-from baray.data.kernel.compiled.khmer import SPACE, Costs, Scratch, WordTables, decode, find_words, put
+from baray.data.kernel.compiled.jit import entry, inner
+from baray.data.kernel.compiled.khmer import (
+    BREAK,
+    COENG,
+    HIDDEN,
+    MARK,
+    SIGN,
+    SPACE,
+    Costs,
+    Scratch,
+    WordTables,
+    decode,
+    find_words,
+    put,
+)
 from baray.data.kernel.compiled.texts import Bytes, Words, code_at, whole
 
 Offsets = npt.NDArray[np.int64]
@@ -75,3 +88,38 @@ def count_letters(data: Bytes, offsets: Offsets, letters: Bytes, counts: npt.NDA
             if kind:
                 counts[text, kind - 1] += 1
             at += width
+
+
+@entry
+def word_breaks(data: Bytes, offsets: Offsets, kinds: Bytes, places: Offsets, ends: Offsets) -> int:
+    """Write where zero-width spaces ended a word, in code points of the text without what is not seen. Returns how many.
+
+    `places` has room for as many as there are zero-width spaces; `ends` says where the places of each text end.
+    """
+    found = 0
+    for text in range(len(offsets) - 1):
+        at, end = offsets[text], offsets[text + 1]
+        seen, last, pending = 0, 0, False
+        while at < end:
+            code, width = whole(data[at]), 1
+            if code >= 0x80:
+                code, width = code_at(data, at)
+            at += width
+            kind = kinds[code]
+            if kind >= HIDDEN:
+                pending = pending or kind == BREAK
+                continue
+            if pending and not _belongs_to_last(code, kind, last):
+                pending = False
+                if seen:
+                    places[found] = seen
+                    found += 1
+            seen, last = seen + 1, kind
+        ends[text + 1] = found
+    return found
+
+
+@inner
+def _belongs_to_last(code: int, kind: int, last: int) -> bool:
+    """Whether a code point may change with what stands before it: a mark, a subscript's letter, a part of a Hangul syllable."""
+    return SIGN <= kind <= MARK or last == COENG or 0x1160 <= code < 0x1200
