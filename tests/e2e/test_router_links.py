@@ -136,6 +136,20 @@ def test_what_is_doubtful_or_too_much_is_lost(tmp_path, says):
     live(tmp_path, talk, Replying(says))
 
 
+def test_an_answer_that_was_not_read_to_its_end_holds_up_nobody_after_it(tmp_path):
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + b"x" * 100_000
+
+    async def talk(pool, replicas):
+        async with asyncio.timeout(10):
+            for _ in range(5):
+                link = await pool.ask(replicas, PIECES)
+                await asyncio.sleep(0.05)  # what comes meanwhile is more than is read ahead
+                pool.let_go(link)
+            assert await answer_of(pool, replicas, PIECES) == (200, b"x" * 100_000)
+
+    live(tmp_path, talk, Replying(long))
+
+
 def test_who_sends_on_is_passed_over_and_who_is_not_there_too(tmp_path):
     full = Replying(b"HTTP/1.1 503 Full\r\nContent-Length: 0\r\nRetry-After: 1\r\n\r\n")
     lost = Replying(b"", then_ends=True)

@@ -31,11 +31,12 @@ class Running:
         self.left = 0
         self.cut = 0
         self.ended = 0
+        self.trouble = []
         self._patience, self._most = patience, most
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port = self._socket.getsockname()[1]
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
         assert self._ready.wait(10)
 
@@ -45,6 +46,7 @@ class Running:
 
     async def _live(self) -> None:
         self._loop, self._stop, self._hurry = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._loop.set_exception_handler(lambda _loop, context: self.trouble.append(context))
         self.listener = Listener(self._respond, most=self._most, clock=SystemClock(), patience=self._patience)
         await self.listener.open(self._socket)
         self._ready.set()
@@ -367,8 +369,20 @@ def test_leaving_lets_answers_end_closes_who_waits_and_cuts_who_takes_too_long()
     assert data.startswith(b"HTTP/1.1 200")
     assert b"connection: close" in data
     assert (rest(never), one.cut) == (b"", 1)
+    assert one.trouble == []
     for caller in (idle, slow, never):
         caller.close()
+
+
+def test_leaving_cuts_a_stream_that_nobody_takes():
+    one = Running()
+    with one.connect() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        caller.sendall(b"GET /stream HTTP/1.1\r\nHost: x\r\nFull: 1\r\n\r\n")
+        assert caller.recv(100)
+        time.sleep(0.3)  # until it waits for us
+        one.stop(seconds=0.2)
+    assert (one.ended, one.trouble) == (1, [])
 
 
 def test_bytes_changed_by_chance_never_hold_it_up(wire):

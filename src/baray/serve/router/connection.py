@@ -115,9 +115,7 @@ class Connection(asyncio.Protocol):
             self._shared.when_empty()
         self._deaf = True
         self._queue.clear()
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
+        self._let_write()
         if self._answering is not None:
             self._answering.leave()
 
@@ -146,9 +144,7 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """The caller took it."""
-        if self._drained is not None:
-            self._drained.set_result(None)
-            self._drained = None
+        self._let_write()
         if self._answering is not None:
             self._deadline = NEVER
 
@@ -259,6 +255,11 @@ class Connection(asyncio.Protocol):
             self._queue[-1] = None  # that is the one: nobody has begun to answer it
         else:
             self._close(whole=True)  # it was answered before
+
+    def _let_write(self) -> None:
+        if self._drained is not None and not self._drained.done():  # it is where who waited was cut
+            self._drained.set_result(None)
+        self._drained = None
 
     def _invite(self) -> None:
         self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -61,8 +61,8 @@ class Link(asyncio.Protocol):
 
     @property
     def reusable(self) -> bool:
-        """Whether another request may be sent on it."""
-        return self._complete and self._stays and self._lost is None
+        """Whether another request may be sent on it: the answer was well, and is read."""
+        return self._complete and self._stays and self._lost is None and not self._pieces and not self._paused
 
     @property
     def silent(self) -> bool:
