@@ -45,7 +45,8 @@ def entry(function: Function) -> Function:
 
 def _compiled(function: Function, *, keep: bool) -> Function:
     """Compile without numba's counting of references: no function here makes an array, and to count costs more than to work."""
-    made: Any = numba.njit(nogil=True, error_model="numpy", boundscheck=False, cache=keep, _nrt=False)(function)
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False, "_nrt": False}
+    made: Any = numba.njit(cache=keep, **options)(function)
     found: Function = made
     return found
 
