@@ -8,7 +8,8 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from baray.data.kernel import cld2, khmer, languages, normal, redaction
+from baray.data.kernel import cld2, columns, khmer, languages, normal, redaction
+from baray.data.kernel.compiled import digits, filters, order
 from baray.text import language_shares, normalise, normalise_recorded, read_names, redact, segment, word_model, words
 from baray.text.lexicon import WORDS
 from personal_numbers import NAMES, lines
@@ -169,3 +170,10 @@ def test_shares_of_scripts_are_those_of_the_reference():
     assert found.other.tolist() == [share["other"] for share in shares]
     assert found.codes.to_list() == [cld2.language_of(text) for text in some]
     assert all(code == "km" for code, share in zip(found.codes, shares, strict=True) if share["km"] > 1 / 3)
+
+
+def test_all_is_compiled_ahead():
+    columns.warm()
+    ours = [filters.fill, filters.separate, filters.count_words, filters.word_breaks, filters.count_letters]
+    compiled = [*ours, order.clean, digits.numbered_lines]
+    assert all(function.signatures for function in compiled)

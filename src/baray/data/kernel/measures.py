@@ -120,6 +120,7 @@ def warm() -> None:
     measure(some, [0], [rule], groups=REPETITION | QUALITY | C4 | FINEWEB)
     sign(some, np.ones(120, dtype=np.uint64), np.ones(120, dtype=np.uint64))
     words("a word")
+    importlib.import_module("baray.data.kernel.columns").warm()
 
 
 def _compiled() -> ModuleType:
