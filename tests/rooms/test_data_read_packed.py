@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pyarrow
 import pytest
-from data_papers import NOTICE_EN, NOTICE_KM, Paper, docx, make, paragraph
+from data_papers import NOTICE_EN, NOTICE_KM, Paper, docx, drawn, make, paragraph, pdf
 from data_reading import only, parts, read, reasons
 
 from baray.data.documents import document_id
@@ -98,6 +98,15 @@ def test_several_compressed_streams_in_one_file_are_read_to_the_end(tmp_path):
     lines = [f'{{"text": "Record {at} is about a fee."}}\n'.encode() for at in range(3)]
     for pack in (gzip.compress, zstd, bz2.compress, lzma.compress):
         assert len(read(tmp_path, "a.jsonl.x", b"".join(map(pack, lines)))) == 3
+
+
+def test_an_archive_that_begins_with_a_pdf_is_an_archive(tmp_path):
+    page = pdf(drawn(50, 700, "A page of text in an archive"))
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("a.pdf", page)
+    for data in (tarred({"a.pdf": page}), stored.getvalue()):
+        assert parts(read(tmp_path, "a", data)) == {"a.pdf": "A page of text in an archive"}
 
 
 def test_archives_inside_archives_have_one_path(tmp_path):

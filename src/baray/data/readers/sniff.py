@@ -94,12 +94,13 @@ def is_scan(file: SourceFile) -> bool:
 
 
 def _magic(head: bytes) -> str:
-    if b"%PDF-" in head[:1024]:
-        return "pdf"
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return "zip"
     kind = next((kind for magic, kind in _MAGIC if head.startswith(magic)), "")
-    return kind or ("tar" if _is_tar(head) else "image" if _is_picture(head) else "")
+    if kind or _is_tar(head):
+        return kind or "tar"
+    # A PDF may stand behind other bytes; in an archive, the first member's may be near.
+    return "pdf" if b"%PDF-" in head[:1024] else "image" if _is_picture(head) else ""
 
 
 def _is_tar(head: bytes) -> bool:
