@@ -1,8 +1,10 @@
 """Loops that train one shape of network, each in a process of its own:  python trainers.py KIND DATA STEPS
 
-KIND is `ours` (Muon), `nanogpt` (a GPT-2 block and AdamW, as small as such loops are) or `trainer` (`transformers`, Qwen3), with
-`-compiled` behind it for torch.compile. DATA is an `.npz` of `rows` (windows of context + 1 ids) and `held` (ids). A line N on
-standard input asks for N steps and is answered by the seconds of each; 0 asks for the loss on what was held out.
+KIND is `ours` (Muon, and the same bits every time), `nanogpt` (a GPT-2 block and AdamW, as small as such loops are), `trainer`
+(`transformers`, Qwen3) or `peak` (one product of two square matrices). `-compiled` behind it asks for torch.compile; behind ours,
+`-adamw` for that optimizer, and `-loose` for work that need not give the same bits. DATA is an `.npz` of `rows` (windows of context
++ 1 ids) and `held` (ids). A line N on standard input asks for N steps and is answered by the seconds of each, and those of
+processor time; 0 asks for the loss on what was held out.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from baray.train.lm.loop import Frozen, Training
 from baray.train.lm.model import Shape
 from baray.train.lm.optim import PEAK_RATE
 from baray.train.lm.plan import Plan
+from baray.train.lm.process import set_up
 
 SHAPE = Shape(vocab=8192, width=320, layers=6, heads=5, kv_heads=5, head_dim=64, hidden=896, context=256)
 ROWS, EOS, RATE, DECAY, CLIP = 16, 0, PEAK_RATE["adamw"], 0.1, 1.0
@@ -43,26 +46,38 @@ def batches(rows: Ids) -> Iterator[Ids]:
             yield rows[order[first : first + ROWS]]
 
 
+def now() -> tuple[float, float]:
+    """Seconds, and seconds of processor time of all threads."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(began: tuple[float, float]) -> list[float]:
+    """How much later it is, by both."""
+    return [late - early for late, early in zip(now(), began, strict=True)]
+
+
 def answer(step: Callable[[], object], loss: Answer) -> None:
     """Do what each line asks for."""
     for line in sys.stdin:
         seconds = []
         for _ in range(int(line)):
-            began = time.perf_counter()
+            began = now()
             step()
-            seconds.append(time.perf_counter() - began)
+            seconds.append(since(began))
         print(json.dumps(seconds or loss()), flush=True)
 
 
-def ours(rows: Ids, held: Ids, steps: int, *, compiled: bool) -> None:
-    """The loop of the recipe `lm`, with what it chooses by itself."""
+def ours(rows: Ids, held: Ids, steps: int, ways: set[str]) -> None:
+    """The loop of the recipe `lm`, set up as the recipe does."""
+    set_up(threads=torch.get_num_threads(), exact="loose" not in ways)
+    optimizer = "adamw" if "adamw" in ways else "muon"
     plan = Plan(shape=SHAPE, batch_rows=ROWS, micro_rows=ROWS, processes=1, steps=steps)
     frozen = Frozen(
         plan=plan,
         precision="bf16",
-        compiled=compiled,
-        optimizer="muon",
-        peak_rate=PEAK_RATE["muon"],
+        compiled="compiled" in ways,
+        optimizer=optimizer,
+        peak_rate=PEAK_RATE[optimizer],
         seed=1,
         eos=EOS,
     )
@@ -155,21 +170,20 @@ def trainer(rows: Ids, folder: Path, *, compiled: bool) -> None:
 
     class Waits(transformers.TrainerCallback):
         def __init__(self) -> None:
-            self.left, self.seconds, self.began = 0, list[float](), 0.0
+            self.left, self.seconds, self.began = 0, list[list[float]](), now()
 
         def wait(self) -> None:
             line = sys.stdin.readline()
             if not line:
                 os._exit(0)
-            self.left, self.seconds, self.began = int(line), [], time.perf_counter()
+            self.left, self.seconds, self.began = int(line), [], now()
 
         def on_train_begin(self, *_: object, **__: object) -> None:
             self.wait()
 
         def on_step_end(self, *_: object, **__: object) -> None:
-            now = time.perf_counter()
-            self.seconds.append(now - self.began)
-            self.began, self.left = now, self.left - 1
+            self.seconds.append(since(self.began))
+            self.began, self.left = now(), self.left - 1
             if self.left == 0:
                 print(json.dumps(self.seconds), flush=True)
                 self.wait()
@@ -199,17 +213,20 @@ def trainer(rows: Ids, folder: Path, *, compiled: bool) -> None:
 
 def main() -> None:
     """Load, then answer lines."""
-    kind, _, compiled = sys.argv[1].partition("-")
+    kind, *ways = sys.argv[1].split("-")
     place, steps = Path(sys.argv[2]), int(sys.argv[3])
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     data = np.load(place)
     rows, held = data["rows"], data["held"]
     if kind == "trainer":
-        trainer(rows, place.parent / sys.argv[1], compiled=bool(compiled))
+        trainer(rows, place.parent / sys.argv[1], compiled="compiled" in ways)
     elif kind == "ours":
-        ours(rows, held, steps, compiled=bool(compiled))
+        ours(rows, held, steps, set(ways))
+    elif kind == "peak":
+        square = torch.ones(2048, 2048, dtype=torch.bfloat16)
+        answer(lambda: square @ square, lambda: 0.0)
     else:
-        nanogpt(rows, held, steps, compiled=bool(compiled))
+        nanogpt(rows, held, steps, compiled="compiled" in ways)
     os._exit(0)  # without the destructors of libraries
 
 

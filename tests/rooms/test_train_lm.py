@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,12 @@ import safetensors.torch
 import torch
 import transformers
 from lm_tokens import TINY, documents, lm_context, mounted, write_tokens
+from torch.nn import functional
 
 from baray.core import Refused, digest_file
 from baray.train.config import Lm, read_options
 from baray.train.lm.handler import train
-from baray.train.lm.model import Network, Shape, segments_of
+from baray.train.lm.model import Network, Shape, attend, document_mask, segments_of
 from baray.train.lm.optim import orthogonal, rate
 from baray.train.lm.plan import check_time, make_plan, shape_for
 from baray.train.lm.shards import Windows, open_tokens
@@ -115,6 +118,42 @@ def test_no_position_looks_ahead_or_into_another_document():
         before, after = (network.hidden(one, segments_of(one, 0)) for one in (ids, changed))
     assert torch.equal(before[0, 10:20], after[0, 10:20])
     assert not torch.equal(before[0, :10], after[0, :10])
+
+
+@pytest.mark.parametrize("positions", [1, 31, 129, 700])
+@pytest.mark.parametrize("heads", [1, 2])
+def test_attention_is_that_of_torch(positions, heads):
+    chance = torch.Generator().manual_seed(positions)
+    q, k, v = (
+        torch.randn(2, count, positions, 16, generator=chance, requires_grad=True) for count in (2, heads, heads)
+    )
+    mask = document_mask(segments_of(torch.randint(0, 40, (2, positions), generator=chance), 0))
+    theirs = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=True)
+    ours = attend(q, k, v, mask)
+    torch.testing.assert_close(ours, theirs)
+    gradients = (torch.autograd.grad(one.square().sum(), (q, k, v)) for one in (ours, theirs))
+    torch.testing.assert_close(*gradients)
+
+
+def test_what_a_step_freed_the_next_one_has():
+    """In a process of its own: no page of a large piece comes empty from the system a second time."""
+    program = """
+import resource, sys, torch
+from baray.train.lm.process import set_up
+if sys.argv[1] == "kept":
+    set_up(threads=1, exact=True)
+torch.ones(2**26)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(2**26)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+    kept, as_it_is = (
+        int(subprocess.run([sys.executable, "-c", program, way], check=True, capture_output=True, text=True).stdout)
+        for way in ("kept", "as it is")
+    )
+    assert as_it_is > 1000
+    assert kept < 100
 
 
 def test_muon_makes_matrices_nearly_orthogonal():

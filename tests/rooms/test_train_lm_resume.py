@@ -175,6 +175,21 @@ def test_another_machine_is_told(undisturbed, source, tmp_path):
     assert output.summary["exact"] is False
 
 
+def test_a_checkpoint_of_older_arithmetic_is_told(undisturbed, source, tmp_path):
+    """What was kept before there was a number for it counts as the first."""
+    shutil.copytree(undisturbed / "checkpoints", tmp_path / "checkpoints")
+    *_, newest = sorted((tmp_path / "checkpoints").iterdir())
+    facts = json.loads((newest / "state.json").read_bytes())
+    assert facts["made_with"].pop("arithmetic") == 2
+    text = json.dumps(facts).encode()
+    (newest / "state.json").write_bytes(text)
+    (newest / "digest").write_text(digest_bytes(text) + "\n")
+    lines: list[str] = []
+    (output,) = train(lm_context(tmp_path, source, lines=lines, **STEPS))
+    assert "NOT exact from here on: the Checkpoint was made with arithmetic 1, now 2." in lines
+    assert output.summary["exact"] is False
+
+
 def test_a_full_disk_keeps_the_earlier_checkpoint(undisturbed, source, tmp_path, need, missing):
     """On a real file system of 1.5 MB: one Checkpoint fits beside what is being written of the next, and no second."""
     folder = tmp_path / "checkpoints"
@@ -272,6 +287,15 @@ def test_a_budget_stays_what_the_first_attempt_measured(source, tmp_path):
     assert "resumed at step" in output
     assert "training: " not in output
     assert f"training: {len(losses(tmp_path)):,} steps" in planned
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sharding", ["none", "full"])
+def test_a_budget_of_several_processes_is_measured_by_all_of_them(source, tmp_path, sharding):
+    options = {"steps": "0", "budget": "20s", "checkpoint_every": "3", "processes": "2", "sharding": sharding}
+    output = finish(tmp_path, source, **options)
+    assert json.loads((tmp_path / "attempt-1" / "work" / "measured.json").read_text()) > 0
+    assert f"training: {len(losses(tmp_path)):,} steps" in output
 
 
 def losses(run: Path) -> list[float]:

@@ -37,6 +37,7 @@ from baray.train.lm.checkpoint import Keeper
 from baray.train.lm.handler import precision_of
 from baray.train.lm.model import Network
 from baray.train.lm.plan import KEPT_CHECKPOINTS, LIBRARIES_BYTES, micro_bytes
+from baray.train.lm.process import set_up
 
 Sums: TypeAlias = NDArray[np.float64]
 DEFAULT_CONTEXT = 1024
@@ -64,8 +65,7 @@ def train(context: AttemptContext) -> list[Output]:
     config = read_options(Finetune, {key: value for key, value in context.spec["options"].items() if key != "base"})
     source = next(found for name, found in context.inputs.items() if name != "base")
     base = open_base(context.inputs["base"])
-    torch.set_num_threads(context.cpus)
-    torch.use_deterministic_algorithms(mode=True)
+    set_up(threads=context.cpus, exact=True)
     chat = Chat(base.files["tokenizer.json"], base.ends)
     if chat.vocab > base.shape.vocab:
         raise Refused(

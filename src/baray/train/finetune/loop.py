@@ -26,7 +26,7 @@ from baray.train.finetune.base import Base
 from baray.train.finetune.chat import UNLEARNT, Example, Rows, batch
 from baray.train.finetune.lora import adapt
 from baray.train.lm.checkpoint import Keeper, Kept
-from baray.train.lm.loop import MOST_NORM, made_with
+from baray.train.lm.loop import MOST_NORM, changed_since, made_with
 from baray.train.lm.model import Network
 from baray.train.lm.optim import Optimizer, clip, rate
 
@@ -164,9 +164,8 @@ def facts_of(teaching: Teaching, base: Base) -> dict[str, Any]:
 
 def resume(context: AttemptContext, kept: Kept, base: Base) -> Teaching:
     """From a Checkpoint; the log says so, and what is not the same as it was."""
-    now, then = made_with(), kept.facts["made_with"]
     context.log(f"resumed at step {kept.step:,}")
-    changed = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
+    changed = changed_since(kept.facts["made_with"])
     if changed:
         context.log(f"NOT exact from here on: the Checkpoint was made with {'; '.join(changed)}.")
     teaching = Teaching(Frozen(**kept.facts["frozen"]), base)

@@ -23,9 +23,9 @@ from baray.train.lm.loop import (
     COMPILE_PAYS_SECONDS,
     Frozen,
     Training,
+    changed_since,
     facts_of,
     frozen_of,
-    made_with,
     measure,
     steps_in,
     train_steps,
@@ -122,14 +122,13 @@ def precision_of(asked: str) -> str:
 
 
 def _resume(context: AttemptContext, kept: Kept) -> Training:
-    now, then = made_with(), kept.facts["made_with"]
     context.log(f"resumed at step {kept.step:,}")
-    changed = [f"{name} {then[name]}, now {now[name]}" for name in now if now[name] != then[name]]
+    changed = changed_since(kept.facts["made_with"])
     if changed:
         context.log(f"NOT exact from here on: the Checkpoint was made with {'; '.join(changed)}.")
     training = Training(frozen_of(kept.facts))
     training.load(kept)
-    training.exact = bool(kept.facts["exact"]) and not changed and now["deterministic"]
+    training.exact = bool(kept.facts["exact"]) and not changed and torch.are_deterministic_algorithms_enabled()
     torch.set_rng_state(torch.frombuffer(bytearray.fromhex(kept.facts["rng"]), dtype=torch.uint8))
     context.forget_metrics(after=kept.step)
     return training

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,17 @@ from baray.runs import AttemptContext
 from baray.train.config import Lm
 from baray.train.lm.checkpoint import Keeper, Kept
 from baray.train.lm.evaluate import HeldOut, bits_per_byte, held_out_loss
-from baray.train.lm.model import Network, Shape, segments_of
+from baray.train.lm.model import Network, Parts, Shape, loss_of, run_block, segments_of
 from baray.train.lm.optim import Optimizer, clip, gradient, rate
 from baray.train.lm.plan import Plan
 from baray.train.lm.shards import Windows
 
 MOST_NORM = 1.0
-COMPILE_PAYS_SECONDS = 900.0
-"""A training shorter than this ends sooner without torch.compile, whose first start costs one to two minutes."""
+COMPILE_PAYS_SECONDS = 300.0
+"""A training shorter than this ends sooner without torch.compile: a step takes six sevenths then, its first start half a minute."""
 FORMAT = "baray-checkpoint/1"
+ARITHMETIC = 2
+"""Goes up by one whenever our own code rounds or adds up in another order than before."""
 _LOOKS = 20  # evaluations while training
 _LINES_SECONDS = 5.0
 _BUDGET_SHARE = 0.92  # the rest is for evaluation, the last Checkpoint and the files
@@ -88,10 +91,9 @@ class Training:
             return self.network
         # One compiler at a time on processors: each takes most of a gigabyte, which the Run has not asked for.
         options: dict[str, Any] = {} if self.device.type == "cuda" else {"compile_threads": 1}
-        compiled: Callable[[Tensor, Tensor, Tensor], Tensor] = torch.compile(
-            self.network, dynamic=False, options=options
-        )
-        return compiled
+        block = torch.compile(run_block, dynamic=False, options=options)
+        loss = torch.compile(loss_of, dynamic=False, options=options)
+        return partial(self.network, parts=Parts(block=block, loss=loss))
 
     def rows(self, windows: Windows) -> NDArray[np.int64]:
         """This process's share of the step's windows."""
@@ -181,7 +183,14 @@ def made_with() -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "arithmetic": ARITHMETIC,
     }
+
+
+def changed_since(then: Mapping[str, Any]) -> list[str]:
+    """What is not as it was when a Checkpoint was made, in words; what it does not tell was so from the beginning: 1."""
+    now = made_with()
+    return [f"{name} {then.get(name, 1)}, now {now[name]}" for name in now if now[name] != then.get(name, 1)]
 
 
 def measure(frozen: Frozen, windows: Windows) -> float:

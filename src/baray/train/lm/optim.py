@@ -117,7 +117,7 @@ def orthogonal(updates_NRC: Tensor, dtype: torch.dtype = torch.float32) -> Tenso
     x = (x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)).to(dtype)
     for _ in range(_NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a x + (b G + c G G) x
     return (x.mT if tall else x).to(updates_NRC.dtype)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from baray.core import Refused, format_bytes, format_seconds
 from baray.train.config import Lm
-from baray.train.lm.model import PAD_VOCAB, Shape
+from baray.train.lm.model import MOST_PLAIN_POSITIONS, PAD_VOCAB, Shape
 
 KEPT_CHECKPOINTS = 2
 LIBRARIES_BYTES = 600 * 2**20
@@ -81,7 +81,9 @@ def state_bytes(shape: Shape, shares: int = 1) -> int:
 def micro_bytes(shape: Shape, rows: int) -> int:
     """What a backward pass over so many windows keeps."""
     tokens = rows * shape.context
-    block = 4 * (12 * shape.width + 4 * shape.hidden + 2 * shape.heads * shape.head_dim) + shape.heads * shape.context
+    # The shares of attention are kept, in fp32 where products are; five eighths of them, since none looks ahead.
+    shares = 3 * shape.heads * min(shape.context, MOST_PLAIN_POSITIONS)
+    block = 4 * (12 * shape.width + 4 * shape.hidden + 2 * shape.heads * shape.head_dim) + shares
     return tokens * (shape.layers * block + 3 * 4 * shape.vocab)
 
 

@@ -29,6 +29,7 @@ from baray.train.config import Lm, read_options
 from baray.train.lm.checkpoint import Keeper
 from baray.train.lm.evaluate import LOOK_TOKENS, held_out
 from baray.train.lm.loop import Frozen, Training, frozen_of, measured, train_steps
+from baray.train.lm.process import set_up
 from baray.train.lm.sharded import ShardedTraining
 from baray.train.lm.shards import Windows, open_tokens
 
@@ -127,8 +128,7 @@ def _training(frozen: Frozen) -> Training:
 def set_up_torch(context: AttemptContext, config: Lm) -> None:
     """Threads, determinism, chance."""
     # As many threads as cores were leased: more are slower, fewer or more round sums otherwise.
-    torch.set_num_threads(max(1, context.cpus // config.processes))
-    torch.use_deterministic_algorithms(config.deterministic == "yes")
+    set_up(threads=context.cpus // config.processes, exact=config.deterministic == "yes")
     torch.manual_seed(config.seed)
 
 

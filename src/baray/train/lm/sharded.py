@@ -204,7 +204,7 @@ def _scatter_from(owner: int, whole: Tensor | None, like: Tensor, rows: int) -> 
     padded = like.new_empty((size, *like.shape[1:]))
     parts = None
     if whole is not None:
-        parts = [_padded(part, rows) for part in torch.split(whole, size)]
+        parts = [_padded(part, rows).contiguous() for part in torch.split(whole, size)]
         parts += [torch.zeros_like(padded)] * (dist.get_world_size() - len(parts))
     dist.scatter(padded, parts, src=owner)
     return padded[: len(like)]
