@@ -218,3 +218,11 @@ def test_names_are_found_however_they_are_spaced():
     for text in ("សុខដារ៉ាំ", "ថនិកសត្វ", "Sok Darany", "Anne-Marie-Claires"):
         assert redact(text, names) == (text, {})
     assert read_names(["", " \n"]) is None
+
+
+def test_many_names_are_one_pattern():
+    """A name inside a longer one, names with the same beginning, and characters that mean something to a pattern."""
+    names = read_names(["Sok", "Sok Dara", "Sok Darith", "ចាន់ ដារ៉ា", "ចាន់ ដារិទ្ធ", "[x]^-", "]y"])
+    assert redact("Sok Dara, sok darith; Sok D. Soksan", names)[0] == "[NAME], [NAME]; [NAME] D. Soksan"
+    assert redact("ចាន់ដារ៉ា ចាន់ ដារិទ្ធ ចាន់ដា", names)[0] == "[NAME] [NAME] ចាន់ដា"
+    assert redact("a [x]^- ]y b", names)[0] == "a [NAME] [NAME] b"

@@ -25,6 +25,10 @@ _GAP = "[ \u00a0.\u2011\u2013\\-]"
 _BLANK = "[ \t\u00a0]"
 _ZERO = "[0\u17e0]"
 _ONE_TO_NINE = "[1-9\u17e1-\u17e9]"
+# A line without one of these holds nothing that is looked for: six digits of one number, three dots between digits, a sign.
+_WORTH_A_LOOK = re.compile(
+    f"{_D}(?:[ ()+./\u00a0\u2011\u2013-]{{0,4}}{_D}){{5}}|[0-9]{{1,3}}(?:\\.[0-9]{{1,3}}){{3}}|@|::"
+)
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9_.+%-])[A-Za-z0-9][A-Za-z0-9_.+%-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.)+[A-Za-z]{2,24}(?![A-Za-z0-9_-])"
 )
@@ -89,7 +93,13 @@ _NUMBERED = (
     (_ID_AFTER_WORD, "id", "[ID]"), (_ID_WITH_CHECK, "id", "[ID]"),
 )  # fmt: skip
 _TITLES = ("លោក", "ស្រី", "កញ្ញា", "ឈ្មោះ")
-_TITLED = "(?:" + "|".join(f"(?<={title}{blank})" for title in _TITLES for blank in ("", " ")) + ")"
+_TITLED = "(?:" + "|".join(f"(?<={title}{blank}.)" for title in _TITLES for blank in ("", " ")) + ")"
+
+
+Trie = dict[str, "Trie"]
+"""What may follow, by the next character; an empty one says that a name may end."""
+_UPPER = {code: chr(code - 32) for code in range(ord("a"), ord("z") + 1)}
+_LOWER = {code: chr(code + 32) for code in range(ord("A"), ord("Z") + 1)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,8 +121,7 @@ def read_names(lines: Iterable[str]) -> Names | None:
     entries = tuple(dict.fromkeys(name for line in lines if (name := " ".join(line.strip("\ufeff \t\r\n").split()))))
     if not entries:
         return None
-    ordered = sorted(entries, key=lambda name: (-len(name), name))
-    return Names(entries=entries, pattern=re.compile("|".join(map(_name_pattern, ordered)), re.IGNORECASE | re.ASCII))
+    return Names(entries=entries, pattern=_names_pattern(entries))
 
 
 def redact(text: str, names: Names | None = None) -> tuple[str, dict[str, int]]:
@@ -121,14 +130,21 @@ def redact(text: str, names: Names | None = None) -> tuple[str, dict[str, int]]:
     Placeholders: `[PHONE]`, `[ID]`, `[PASSPORT]`, `[TAXID]`, `[EMAIL]`, `[IP]`, `[NAME]`.
     """
     counts: dict[str, int] = {}
+    lines = text.split("\n")
+    for at, line in enumerate(lines):
+        if _WORTH_A_LOOK.search(line) or line.count(":") > 6 or (names is not None and names.pattern.search(line)):
+            lines[at] = _redact_line(line, names, counts)
+    return "\n".join(lines), counts
+
+
+def _redact_line(text: str, names: Names | None, counts: dict[str, int]) -> str:
     if "@" in text:
         text = _replace(_EMAIL, "[EMAIL]", "email", text, counts)
-    if any(character.isdigit() for character in text):
-        for pattern, kind, mark in _NUMBERED:
-            text = _replace(pattern, f"\\g<1>{mark}", kind, text, counts)
-        text = _replace_phones(text, counts)
+    for pattern, kind, mark in _NUMBERED:
+        text = _replace(pattern, f"\\g<1>{mark}", kind, text, counts)
+    text = _replace_phones(text, counts)
     text = _replace_addresses(text, counts)
-    return (text if names is None else _replace(names.pattern, "[NAME]", "name", text, counts)), counts
+    return text if names is None else _replace(names.pattern, "[NAME]", "name", text, counts)
 
 
 def _replace(pattern: re.Pattern[str], mark: str, kind: str, text: str, counts: dict[str, int]) -> str:
@@ -174,13 +190,43 @@ def _said_before(pattern: re.Pattern[str], match: re.Match[str]) -> bool:
     return pattern.search(match.string, max(0, match.start() - _LOOK_BACK), match.start()) is not None
 
 
-def _name_pattern(name: str) -> str:
-    parts = name.split(" ")
-    khmer = re.search(f"[{BASE}]", name) is not None
-    gap = f"[{INVISIBLE} \u00a0]*" if khmer else "[ \u00a0]+"
-    body = gap.join(re.escape(part) for part in parts)
-    if not khmer:
-        return f"(?<![{_A}]){body}(?![{_A}])"
-    letters = len(re.findall(f"(?<!\u17d2)[{BASE}]", name))
-    title = "" if letters > 2 or len(parts) > 1 else _TITLED
-    return f"{title}(?<!\u17d2){body}(?![{MARK}\u17d2])"
+def _names_pattern(names: Iterable[str]) -> re.Pattern[str]:
+    """One pattern for all names. It begins with the set of their first characters, which is what makes a search fast."""
+    tries: dict[str, Trie] = {"khmer": {}, "single": {}, "latin": {}}
+    for name in names:
+        khmer = re.search(f"[{BASE}]", name) is not None
+        single = khmer and " " not in name and len(re.findall(f"(?<!\u17d2)[{BASE}]", name)) <= 2
+        node = tries["single" if single else "khmer" if khmer else "latin"]
+        for character in name if khmer else name.translate(_LOWER):
+            node = node.setdefault(character, {})
+        node[""] = {}
+    parts = [
+        f"{before}(?:{'|'.join(f'(?<={_either(first)}){_rest(node, gap)}' for first, node in sorted(trie.items()))}){behind}"
+        for trie, before, gap, behind in (
+            (tries["khmer"], "(?<!\u17d2.)", f"[{INVISIBLE} \u00a0]*", f"(?![{MARK}\u17d2])"),
+            (tries["single"], _TITLED, "", f"(?![{MARK}\u17d2])"),
+            (tries["latin"], f"(?<![{_A}].)", "[ \u00a0]+", f"(?![{_A}])"),
+        )
+        if trie
+    ]
+    firsts = {case for trie in tries.values() for first in trie for case in (first, first.translate(_UPPER))}
+    return re.compile(f"[{''.join(map(re.escape, sorted(firsts)))}](?:{'|'.join(parts)})")
+
+
+def _rest(node: Trie, gap: str) -> str:
+    """What may follow a beginning of names; the longest name first."""
+    branches = [
+        (gap if character == " " else _either(character)) + _rest(child, gap)
+        for character, child in sorted(node.items())
+        if character
+    ]
+    if not branches:
+        return ""
+    joined = branches[0] if len(branches) == 1 and "" not in node else f"(?:{'|'.join(branches)})"
+    return joined + "?" * ("" in node)
+
+
+def _either(character: str) -> str:
+    """A character as a pattern; A to Z in either case."""
+    lower = character.translate(_LOWER)
+    return f"[{lower.translate(_UPPER)}{lower}]" if "a" <= lower <= "z" else re.escape(character)
