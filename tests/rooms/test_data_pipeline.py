@@ -31,8 +31,8 @@ def words(number: int, *, seed: str = "word") -> str:
 def test_files_of_a_version(tmp_path):
     made = make(tmp_path, {"a.txt": NOTICE_KM.encode(), "b.txt": NOTICE_EN.encode(), "c.bin": bytes(range(256))})
     assert [entry.path for entry in made.output.files] == [
-        "croissant.json", "data/part-00000.parquet", "dropped/part-00000.parquet", "preview.jsonl", "report.html",
-        "report.json",
+        "bands/part-00000.parquet", "croissant.json", "data/part-00000.parquet", "dropped/part-00000.parquet", "preview.jsonl",
+        "report.html", "report.json",
     ]  # fmt: skip
     for entry in made.output.files:
         assert digest_file(made.folder / entry.path) == entry.digest
@@ -329,7 +329,7 @@ def test_workers_and_order_do_not_change_the_dataset(folder, order):
 def test_batches_and_processes_do_not_change_the_dataset(tmp_path, monkeypatch):
     papers = {f"{at}.txt": (LONG * 2 + words(40, seed=f"s{at % 7}x{at}")).encode() for at in range(25)}
     whole = make(tmp_path / "1", papers)
-    monkeypatch.setattr("baray.data.pipeline.handler._BATCH_DOCUMENTS", 3)
+    monkeypatch.setattr("baray.data.pipeline.sieve._BATCH_DOCUMENTS", 3)
     monkeypatch.setattr("baray.data.documents._PROCESS_BYTES", 1)
     monkeypatch.setattr("baray.data.pipeline.output._PART_BYTES", 2000)
     split = make(tmp_path / "2", papers, cpus=2)
@@ -396,7 +396,7 @@ def test_the_report_draws_what_it_counts(tmp_path):
     assert sum(count for _, count in profile["lengths"]) == made.report["kept"]
     (cluster,) = profile["clusters"]["largest"]
     assert cluster["kept"] == "copy-0.txt"
-    assert {one["path"] for one in cluster["like_it"]} == set(made.texts() | made.reasons()) - {"", 
+    assert {one["path"] for one in cluster["like_it"]} == set(made.texts() | made.reasons()) - {"",
         "copy-0.txt",
         "km.txt",
         "short.txt",

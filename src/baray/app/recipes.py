@@ -24,6 +24,7 @@ def _data_recipe(name: str) -> dict[str, Any]:
         "check": lambda options: asdict(data.read_options(config, options)),
         "takes": data.TAKES[name],
         "mounts": data.MOUNTS.get(name, {}),
+        "mounts_if_given": data.MOUNTS_IF_GIVEN.get(name, {}),
         "all_cpus": name in data.ALL_CPUS,
         # Rows of a text Dataset tell its label; tokens hold a tokenizer too, which was learnt from other text.
         "output_label_rule": "join" if data.MOUNTS.get(name) else "rows",
@@ -44,6 +45,7 @@ def _train_recipe(name: str) -> dict[str, Any]:
         "check": lambda given: asdict(train.read_options(recipe.options, given)),
         "takes": recipe.takes,
         "mounts": recipe.mounts,
+        "mounts_if_given": {},
         "all_cpus": recipe.all_cpus,
         "output_label_rule": "join",
     }

@@ -23,6 +23,8 @@ ALL_CPUS = frozenset({"tokens"})
 """Recipes that take all free cores unless told otherwise."""
 MOUNTS = {"tokens": {"tokenizer": "model"}}
 """Recipe -> options that name a version to mount beside the input: option -> kind."""
+MOUNTS_IF_GIVEN = {"text": {"against": "dataset"}}
+"""Recipe -> options that may name versions, with commas, to mount beside the input: option -> kind."""
 READER_MODULE = "baray.data.queries.reader"
 QUERY_MODULE = "baray.data.queries.sql"
 """Program that shows rows and drops of a Dataset version: `python -m` of this name."""
@@ -95,6 +97,17 @@ class TextRecipe:
     numbers_must_agree: bool = _option(
         default=True,
         text="Never call two Documents near duplicates when a number other than a date differs (a fee, a room).",
+    )
+    duplicate_lines: int = _option(
+        0,
+        "Take out lines that stand in more Documents than this (a menu, a footer), before duplicates are looked for; 0 keeps all.",
+        unit="Documents",
+        least=0,
+    )
+    against: str = _option(
+        "",
+        "Leave out Documents that equal or nearly equal one of an earlier text Dataset: dataset:NAME or dataset:NAME@vN, with"
+        " commas.",
     )
     filters: str = _option(
         "",

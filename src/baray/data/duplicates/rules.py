@@ -8,7 +8,6 @@ one never a current one. Among those, the one that is valid longest, newest and 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +15,20 @@ import numpy.typing as npt
 import polars as pl
 
 from baray.access import flows, parse_label
-from baray.data.duplicates.minhash import BANDS, Words, jaccard, shingle_set
 
+Rows = npt.NDArray[np.int64]
+
+FACTS = {
+    "hash_0": pl.UInt64,
+    "hash_1": pl.UInt64,
+    "label": pl.String,
+    "valid_from": pl.String,
+    "valid_until": pl.String,
+    "path": pl.String,
+    "record": pl.Int32,
+}
+"""What is known of each Document while duplicates are looked for, about 0.1 kB: the rest stays on disk."""
 _FOREVER = "9999-99-99"
-_MOST_COMPARED = 64
-_CACHED_BYTES = 64_000_000
 _MONTHS = (
     "january|february|march|april|may|june|july|august|september|october|november|december"
     "|jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec"
@@ -38,158 +46,109 @@ _NUMBER = re.compile(f"{_D}+(?:[.,\u00a0 ]{_D}+)*")
 _ASCII_DIGITS = {0x17E0 + value: str(value) for value in range(10)} | dict.fromkeys(map(ord, ".,\u00a0 "))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Drop:
-    """One Document that another stands in for."""
+STAYS, EXACT, NEAR = 0, 1, 2
+"""How a Document was decided on."""
 
-    row: int
-    """Its number among the survivors of the filters."""
-    kept: int
-    """Number of the Document that stays."""
-    similarity: float
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decisions:
+    """What becomes of each Document: a row each, those of earlier Datasets first."""
+
+    how: npt.NDArray[np.uint8]
+    """STAYS, EXACT or NEAR."""
+    kept: Rows
+    """The Document that stands in for it; itself where it stays."""
+    similarity: npt.NDArray[np.float32]
     """1.0 for exact duplicates."""
 
+    def drop(self, row: int, *, kept: int, how: int, similarity: float) -> None:
+        """Let `kept` stand in for `row`."""
+        self.how[row], self.kept[row], self.similarity[row] = how, kept, similarity
 
-def preference(facts: pl.DataFrame, today: str) -> npt.NDArray[np.int64]:
-    """Rank of each row, 0 the first to stay. `facts`: label, valid_from, valid_until, path, record."""
+
+def all_stay(number: int) -> Decisions:
+    """Nothing is dropped yet."""
+    return Decisions(
+        how=np.zeros(number, dtype=np.uint8),
+        kept=np.arange(number, dtype=np.int64),
+        similarity=np.ones(number, dtype=np.float32),
+    )
+
+
+def preference(facts: pl.DataFrame, today: str, *, preferred: int = 0) -> Rows:
+    """Rank of each row of FACTS, 0 the first to stay; the first `preferred` rows come before all others."""
     order = {label: place for place, label in enumerate(sorted(facts["label"].unique(), key=_openness))}
     ranked = (
-        facts.with_row_index("row")
-        .with_columns(
+        facts.lazy()
+        .with_row_index("row")
+        .select(
+            "row",
+            "path",
+            "record",
+            later=pl.col("row") >= preferred,
             end=pl.col("valid_until").fill_null(_FOREVER),
             start=pl.col("valid_from").fill_null(""),
-            openness=pl.col("label").replace_strict(order, return_dtype=pl.Int64),
+            openness=pl.col("label").replace_strict(order, return_dtype=pl.Int32),
         )
         .with_columns(future=pl.when(pl.col("start") > today).then(pl.col("start")).otherwise(pl.lit("")))
         .sort(
-            ["end", "future", "openness", "start", "path", "record"],
-            descending=[True, False, False, True, False, False],
+            ["later", "end", "future", "openness", "start", "path", "record", "row"],
+            descending=[False, True, False, False, True, False, False, False],
         )
+        .select("row")
+        .collect()
     )
     ranks = np.empty(len(facts), dtype=np.int64)
     ranks[ranked["row"].to_numpy()] = np.arange(len(facts))
     return ranks
 
 
-def exact(facts: pl.DataFrame, ranks: npt.NDArray[np.int64], today: str) -> list[Drop]:
-    """Drops among rows with one `key`."""
+def exact(facts: pl.DataFrame, ranks: Rows, stand_in: StandIn, decided: Decisions, *, settled: int = 0) -> None:
+    """Decide on rows with one hash. The first `settled` rows are never dropped."""
+    same = pl.struct("hash_0", "hash_1")
     groups = (
-        facts.select("key").with_row_index("row").with_columns(rank=pl.Series(ranks))
-        .filter(pl.col("key").is_duplicated()).sort("rank").group_by("key", maintain_order=True).agg("row")
+        facts.select("hash_0", "hash_1").with_row_index("row").with_columns(rank=pl.Series(ranks, dtype=pl.Int64))
+        .filter(same.is_duplicated()).sort("rank").group_by("hash_0", "hash_1", maintain_order=True).agg("row")
     )  # fmt: skip
-    stand_in = _StandIn(facts, today)
-    drops: list[Drop] = []
-    for rows in groups["row"].to_list():
+    for rows in groups["row"]:
         kept: list[int] = []
-        for row in rows:
-            found = next((other for other in kept if stand_in(other, row)), None)
+        for row in rows.to_list():
+            found = None if row < settled else next((other for other in kept if stand_in(other, row)), None)
             if found is None:
                 kept.append(row)
             else:
-                drops.append(Drop(row=row, kept=found, similarity=1.0))
-    return drops
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NearRule:
-    """When two Documents are alike."""
-
-    threshold: float
-    """Least Jaccard similarity."""
-    numbers_must_agree: bool
-    """Whether a number other than a date tells two Documents apart."""
-    today: str
-    """ISO date."""
-
-
-def near(
-    facts: pl.DataFrame, keys: Words, ranks: npt.NDArray[np.int64], text_of: Callable[[int], str], rule: NearRule
-) -> Iterator[Drop]:
-    """Drops among rows that share a band. `facts` and `ranks` are of all rows; rows of zero keys are not compared."""
-    stand_in = _StandIn(facts, rule.today)
-    alike = _Likeness(text_of, rule)
-    buckets: dict[tuple[int, int], list[int]] = {}
-    for row, bands in _candidates(keys, ranks):
-        own = [(band, int(keys[row, band])) for band in bands]
-        others = sorted({other for bucket in own for other in buckets.get(bucket, ())}, key=lambda other: ranks[other])
-        for other in others[:_MOST_COMPARED]:
-            if stand_in(other, row) and (similarity := alike(other, row)) > 0:
-                yield Drop(row=row, kept=other, similarity=round(similarity, 4))
-                break
-        else:
-            for bucket in own:
-                buckets.setdefault(bucket, []).append(row)
+                decided.drop(row, kept=found, how=EXACT, similarity=1.0)
 
 
 def amounts(text: str) -> frozenset[str]:
-    """Numbers of a text that are not parts of dates, in ASCII digits without separators."""
-    undated = _DATE.sub(" ; ", text)
+    """Numbers of a text that are not parts of dates, in ASCII digits without separators.
+
+    Where a text breaks its lines does not matter: what is the same text for `exact` has the same numbers.
+    """
+    undated = _DATE.sub(" ; ", " ".join(text.split()))
     return frozenset(number.translate(_ASCII_DIGITS) for number in _NUMBER.findall(undated))
 
 
-def _candidates(keys: Words, ranks: npt.NDArray[np.int64]) -> Iterator[tuple[int, list[int]]]:
-    """Rows that share a band key with another, first to stay first, each with its shared bands."""
-    shared: dict[int, list[int]] = {}
-    for band in range(BANDS):
-        column = pl.Series("key", keys[:, band])
-        rows = np.flatnonzero((column.is_duplicated() & (column != 0)).to_numpy())
-        for row in rows.tolist():
-            shared.setdefault(row, []).append(band)
-    for row in sorted(shared, key=lambda one: ranks[one]):
-        yield row, shared[row]
-
-
-class _StandIn:
+class StandIn:
     """Tells whether one row may stand in for another."""
 
     def __init__(self, facts: pl.DataFrame, today: str) -> None:
-        self._labels: Sequence[str] = facts["label"].to_list()
-        self._start: Sequence[str] = facts["valid_from"].fill_null("").to_list()
-        self._end: Sequence[str] = facts["valid_until"].fill_null(_FOREVER).to_list()
-        self._today = today
-        self._flows: dict[tuple[str, str], bool] = {}
+        """`facts`: label, valid_from, valid_until of each row."""
+        start, end = facts["valid_from"].fill_null(""), facts["valid_until"].fill_null(_FOREVER)
+        days = {day: at for at, day in enumerate(sorted({*start.unique(), *end.unique(), today}))}
+        labels = {label: at for at, label in enumerate(sorted(facts["label"].unique()))}
+        self._labels = facts["label"].replace_strict(labels, return_dtype=pl.Int32).to_numpy()
+        self._start = start.replace_strict(days, return_dtype=pl.Int32).to_numpy()
+        self._end = end.replace_strict(days, return_dtype=pl.Int32).to_numpy()
+        self._today = days[today]
+        parsed = [parse_label(label) for label in labels]
+        self._flows = [[flows(first, second) for second in parsed] for first in parsed]
 
     def __call__(self, kept: int, dropped: int) -> bool:
-        pair = (self._labels[kept], self._labels[dropped])
-        if pair not in self._flows:
-            self._flows[pair] = flows(parse_label(pair[0]), parse_label(pair[1]))
+        """Whether `kept` may stand in for `dropped`."""
         lasts = self._end[kept] >= self._end[dropped]
         begun = self._start[kept] <= max(self._start[dropped], self._today)
-        return self._flows[pair] and lasts and begun
-
-
-class _Likeness:
-    """True similarity of two rows where it reaches the threshold, else 0.
-
-    Numbers are compared first, because they are cheap to keep for all rows. Sets of shingles are kept for recent rows.
-    """
-
-    def __init__(self, text_of: Callable[[int], str], rule: NearRule) -> None:
-        self._text_of = text_of
-        self._rule = rule
-        self._amounts: dict[int, str] = {}
-        self._sets: dict[int, Words] = {}
-        self._set_bytes = 0
-
-    def __call__(self, first: int, second: int) -> float:
-        if self._rule.numbers_must_agree and self._numbers(first) != self._numbers(second):
-            return 0.0
-        similarity = jaccard(self._shingles(first), self._shingles(second))
-        return similarity if similarity >= self._rule.threshold else 0.0
-
-    def _numbers(self, row: int) -> str:
-        if row not in self._amounts:
-            self._amounts[row] = " ".join(sorted(amounts(self._text_of(row))))
-        return self._amounts[row]
-
-    def _shingles(self, row: int) -> Words:
-        if row not in self._sets:
-            found = shingle_set(self._text_of(row))
-            self._set_bytes += found.nbytes
-            while self._sets and self._set_bytes > _CACHED_BYTES:
-                self._set_bytes -= self._sets.pop(next(iter(self._sets))).nbytes
-            self._sets[row] = found
-        return self._sets[row]
+        return bool(lasts and begun) and self._flows[self._labels[kept]][self._labels[dropped]]
 
 
 def _openness(text: str) -> tuple[int, int, int, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,6 +69,11 @@ DROP_COLUMNS = {
 """Columns of what is left out, while the Run lasts."""
 
 
+def drop_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows with step, reason and detail as they stand among the dropped ones."""
+    return frame.with_columns(fate=pl.lit("dropped"), fix=pl.lit("")).select(DROP_COLUMNS.keys())
+
+
 class Identity:
     """SHA-256 over the canonical encoding of rows, which come in the order of (source digest, record, path)."""
 
@@ -100,11 +105,14 @@ class Parts:
 
     def write(self, frame: pl.DataFrame) -> None:
         """Add rows; columns that are not in the schema are left out."""
+        self.write_table(frame.select(self._schema.names).to_arrow().cast(self._schema))
+
+    def write_table(self, table: pa.Table) -> None:
+        """Add rows that have the schema."""
         if self._writer is None:
             path = self._folder / f"part-{self._number:05d}.parquet"
             self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", compression_level=3)
             self._number += 1
-        table = frame.select(self._schema.names).to_arrow().cast(self._schema)
         self._writer.write_table(table)
         self._written += table.nbytes
         if self._written >= _PART_BYTES:
@@ -113,62 +121,13 @@ class Parts:
     def close(self) -> None:
         """Finish the last file; with no rows at all, one empty file is written."""
         if self._number == 0:
-            self.write(pl.DataFrame(schema=dict.fromkeys(self._schema.names, pl.Null)))
+            self.write_table(self._schema.empty_table())
         self._finish()
 
     def _finish(self) -> None:
         if self._writer is not None:
             self._writer.close()
         self._writer, self._written = None, 0
-
-
-class Spill:
-    """Rows put aside on disk between the passes, read back by batch or one text at a time without loading the rest."""
-
-    def __init__(self, path: Path) -> None:
-        """Write to `path`."""
-        self._path = path
-        self._writer: pa.RecordBatchFileWriter | None = None
-        self._reader: pa.RecordBatchFileReader | None = None
-        self._starts: list[int] = [0]
-
-    def write(self, frame: pl.DataFrame) -> None:
-        """Add one batch; all batches have the same columns."""
-        if frame.height == 0:
-            return
-        table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).combine_chunks()
-        if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self._path), table.schema)
-        batches = table.to_batches()
-        self._writer.write_batch(batches[0] if len(batches) == 1 else pa.concat_batches(batches))
-        self._starts.append(self._starts[-1] + frame.height)
-
-    def frames(self) -> Iterator[pl.DataFrame]:
-        """The batches, in order."""
-        for at in range(len(self._starts) - 1):
-            frame = pl.from_arrow(self._open().get_batch(at))
-            if isinstance(frame, pl.DataFrame):
-                yield frame
-
-    def text(self, row: int) -> str:
-        """Text of one row."""
-        at = _bisect(self._starts, row)
-        return str(self._open().get_batch(at).column("text")[row - self._starts[at]].as_py())
-
-    def _open(self) -> pa.RecordBatchFileReader:
-        if self._reader is None:
-            if self._writer is not None:
-                self._writer.close()
-            self._reader = pa.ipc.open_file(pa.memory_map(str(self._path)))
-        return self._reader
-
-
-def _bisect(starts: list[int], row: int) -> int:
-    low, high = 0, len(starts) - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if starts[middle] <= row else (low, middle)
-    return low
 
 
 class Preview:
@@ -209,6 +168,11 @@ class Tally:
     redactions: Counter[str] = field(default_factory=Counter)
     labels: set[str] = field(default_factory=set)
     """Labels of kept rows."""
+
+    def drop(self, frame: pl.DataFrame) -> None:
+        """Count dropped rows, which have step and reason."""
+        for step, reason, count in frame.group_by("step", "reason").len().iter_rows():
+            self.dropped[(step, reason)] += count
 
     def keep(self, frame: pl.DataFrame) -> None:
         """Count kept rows."""
@@ -256,11 +220,11 @@ class Tally:
         return found
 
 
-def write_dropped(dropped: Spill, labels: Iterable[str], folder: Path) -> None:
+def write_dropped(dropped: Iterable[pl.DataFrame], labels: Iterable[str], folder: Path) -> None:
     """`dropped/*.parquet`. A row above the join of `labels`, the Dataset's own, shows only that it was there, and why it is not."""
     whole = join(parse_label(label) for label in labels)
     parts = Parts(folder / "dropped", DROPPED)
-    for frame in dropped.frames():
+    for frame in dropped:
         hidden = [label for label in frame["label"].unique().to_list() if not flows(parse_label(label), whole)]
         withheld = pl.col("label").is_in(hidden)
         parts.write(

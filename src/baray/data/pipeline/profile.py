@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import numpy as np
 import polars as pl
 
-from baray.data.duplicates.rules import Drop
+from baray.access import Label, flows, parse_label
+from baray.data.duplicates.rules import STAYS
+from baray.data.pipeline.alike import Alike
 
 _CLUSTERS = 10
 _MEMBERS = 5
@@ -36,40 +39,48 @@ class Profile:
         if room > 0:
             self._kept += _samples(stay.head(room))
 
-    def told(self, drops: Mapping[int, tuple[str, Drop]], paths: pl.Series, folder: Path) -> dict[str, Any]:
-        """For `report.json`; `drops`: row -> step and who stands in for it; `folder` holds `dropped`, hidden where it must be.
-
-        A cluster names only rows that the Dataset shows: duplicates above its label are counted, not named.
-        """
+    def told(self, alike: Alike, whole: Label, folder: Path) -> dict[str, Any]:
+        """For `report.json`; `whole`: the Dataset's label; `folder` holds `dropped`, hidden where it must be."""
         first, last = min(self._lengths, default=0), max(self._lengths, default=-1)
         dropped = pl.scan_parquet(sorted((folder / "dropped").glob("*.parquet"))).filter(pl.col("fate") == "dropped")
         shown = dropped.filter(pl.col("path") != "")
         return {
             "lengths": [[2**power, self._lengths[power]] for power in range(first, last + 1)],
-            "clusters": _clusters(drops, paths, frozenset(shown.select("path").collect()["path"])),
+            "clusters": _clusters(alike, whole),
             "samples": {"kept": self._kept, "dropped": _samples(_of_each_reason(shown), reasons=True)},
         }
 
 
-def _clusters(drops: Mapping[int, tuple[str, Drop]], paths: pl.Series, shown: frozenset[str]) -> dict[str, Any]:
-    members: defaultdict[int, list[tuple[int, float]]] = defaultdict(list)
-    for row, (_, drop) in sorted(drops.items()):
-        members[drop.kept].append((row, drop.similarity))
-    sizes = Counter(len(found) + 1 for found in members.values())
-    largest = sorted(members.items(), key=lambda one: (-len(one[1]), one[0]))[:_CLUSTERS]
+def _clusters(alike: Alike, whole: Label) -> dict[str, Any]:
+    """Documents that one stands in for. Names only what the Dataset shows: what is above its label is counted, not named."""
+    decided = alike.decided
+    rows = np.flatnonzero(decided.how != STAYS)
+    stays = decided.kept[rows]
+    while (decided.how[stays] != STAYS).any():  # equal to one that is itself like another
+        stays = decided.kept[stays]
+    kept, counts = np.unique(stays, return_counts=True)
+    ordered = rows[np.argsort(stays, kind="stable")]
+    ends = np.cumsum(counts)
+    sizes = Counter((counts + 1).tolist())
+    largest = sorted(range(len(kept)), key=lambda at: (-counts[at], kept[at]))[:_CLUSTERS]
     return {
         "sizes": sorted(sizes.items()),
         "largest": [
-            {
-                "kept": paths[kept],
-                "size": len(found) + 1,
-                "like_it": [
-                    {"path": paths[row], "similarity": round(similarity, 3)}
-                    for row, similarity in found
-                    if paths[row] in shown
-                ][:_MEMBERS],
-            }
-            for kept, found in largest
+            _cluster(alike, whole, int(kept[at]), ordered[ends[at] - counts[at] : ends[at]].tolist()) for at in largest
+        ],
+    } | ({"in_earlier": int(counts[kept < alike.settled].sum())} if alike.earlier else {})
+
+
+def _cluster(alike: Alike, whole: Label, kept: int, rows: list[int]) -> dict[str, Any]:
+    labels, paths = alike.facts["label"], alike.facts["path"]
+    shown = [row for row in rows if flows(parse_label(labels[row]), whole)]
+    named = flows(parse_label(labels[kept]), whole)
+    return ({"earlier": alike.source(kept)} if kept < alike.settled else {}) | {
+        "kept": paths[kept] if named else "",
+        "size": len(rows) + 1,
+        "like_it": [
+            {"path": paths[row], "similarity": round(float(alike.decided.similarity[row]), 3)}
+            for row in shown[:_MEMBERS]
         ],
     }
 

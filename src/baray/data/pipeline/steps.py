@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import polars as pl
 
 from baray.data.recipes import FILTERS, TextRecipe, filter_set, language_set
@@ -10,14 +12,16 @@ _CONTENT = r"[\p{L}\p{M}\p{N}]"
 _FEW_LINES = 8
 
 
-def steps_of(recipe: TextRecipe) -> tuple[str, ...]:
-    """Steps in their order; normalising and redacting drop nothing."""
+def steps_of(recipe: TextRecipe, *, against: Sequence[str] = ()) -> tuple[str, ...]:
+    """Steps in their order; normalising and redacting drop nothing. `against`: earlier Datasets."""
     wanted = filter_set(recipe)
     return (
         "read",
         "language",
         "quality",
         *(name for name in FILTERS if name in wanted),
+        *(["duplicate_lines"] if recipe.duplicate_lines else []),
+        *(["against"] if against else []),
         "exact_duplicates",
         "near_duplicates",
     )

@@ -21,7 +21,8 @@ from baray.catalog import Output
 from baray.core import Fault, Refused, canonical_json
 from baray.data.documents import Paper, papers_of
 from baray.data.pipeline.croissant import croissant, origins_of
-from baray.data.pipeline.output import DROP_COLUMNS, Parts, Preview, Spill, entries, write_dropped, write_json
+from baray.data.pipeline.output import DROP_COLUMNS, Parts, Preview, entries, write_dropped, write_json
+from baray.data.pipeline.shards import Spill
 from baray.data.readers import REASONS
 from baray.data.recipes import TableRecipe, read_options
 from baray.data.tables.columns import ARROW, PARSERS, Column, Quality, Value, cleaned
@@ -219,7 +220,7 @@ class _Second:
     def write(self) -> None:
         """`data/*.parquet`, `preview.jsonl`, `dropped/*.parquet`."""
         data, preview = Parts(self._folder / "data", self.schema), Preview(self._folder / "preview.jsonl")
-        for frame in self._first.rows.frames():
+        for frame in self._first.rows.read().frames():
             kept = list(self._valued(frame))
             self._first.tally.kept += len(kept)
             self._first.tally.labels.update(row["label"] for row in kept)
@@ -228,7 +229,7 @@ class _Second:
                 data.write(pl.DataFrame(pa.Table.from_pylist(kept, schema=self.schema)))
         data.close()
         preview.close()
-        write_dropped(self._first.dropped, self._first.tally.labels, self._folder)
+        write_dropped(self._first.dropped.read().frames(), self._first.tally.labels, self._folder)
 
     def digest(self) -> str:
         """Identity of what was written."""

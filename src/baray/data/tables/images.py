@@ -19,7 +19,8 @@ from baray.catalog import Output
 from baray.core import Fault, Refused, canonical_json
 from baray.data.documents import Paper, papers_of
 from baray.data.pipeline.croissant import croissant, origins_of
-from baray.data.pipeline.output import DROP_COLUMNS, Preview, Spill, entries, write_dropped, write_json
+from baray.data.pipeline.output import DROP_COLUMNS, Preview, entries, write_dropped, write_json
+from baray.data.pipeline.shards import Spill
 from baray.data.readers import REASONS
 from baray.data.recipes import ImagesRecipe, read_options
 from baray.data.tables.pictures import Picture, open_picture
@@ -148,7 +149,7 @@ class _Maker:
         """Close the files; content of `report.json`."""
         self._parts.close()
         self._preview.close()
-        write_dropped(self._dropped, self.tally.labels, self._folder)
+        write_dropped(self._dropped.read().frames(), self.tally.labels, self._folder)
         report = self.tally.report(STEPS)
         accounted = report["kept"] + sum(report["dropped"].values()) + sum(report["refused"].values())
         if report["in"] != accounted:

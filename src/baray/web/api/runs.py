@@ -284,7 +284,8 @@ def submit_recipe(
         raise Refused("no_recipe", f"There is no {kind} recipe '{body.recipe}'.", fix=f"Choose one of: {names}.")
     _check_takes(recipe, body.recipe, named)
     mounts = named | _mounted(recipe, body) | (beside or {})
-    options = {key: value for key, value in recipe["check"](body.options).items() if key not in recipe["mounts"]}
+    refs = {*recipe["mounts"], *recipe["mounts_if_given"]}
+    options = {key: value for key, value in recipe["check"](body.options).items() if key not in refs}
 
     def submit(tx: Tx) -> runs.Run:
         inputs = {name: find_version(tx, request, who, wanted, text) for name, (wanted, text) in mounts.items()}
@@ -342,6 +343,9 @@ def _mounted(recipe: dict[str, Any], body: BuildBody) -> Mounts:
         if not text:
             fix = f"Give one: --set {option}={kind}:NAME"
             raise Refused("bad_option", f"Recipe {body.recipe} needs a {kind} as option '{option}'.", fix=fix)
+    for option, kind in recipe["mounts_if_given"].items():
+        refs = [text.strip() for text in str(body.options.get(option) or "").split(",") if text.strip()]
+        found |= {f"{option}-{at}": (kind, text) for at, text in enumerate(refs, 1)}
     return found
 
 
