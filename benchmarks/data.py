@@ -1,6 +1,8 @@
-"""The text recipe: megabytes a second of one core, and how well Khmer comes out of PDF and scans.
+"""The text recipe: megabytes a second of one core, where it decides as datatrove does, and how well Khmer comes out of PDF.
 
-Input of our own: sentences of the sample's papers, put together anew until there is enough, one JSON line a Document.
+`pipeline`: all steps and all filters with thresholds that nothing breaks, so that every step sees every Document; megabytes of
+the text for each second of the processor, of all processes together. English is this machine's own documentation, Khmer
+lies outside the project (`peers/corpora.py`). `limit`: the same rows copied to Parquet and nothing else.
 Khmer accuracy is 1 - edit distance / length over letters, spaces aside, between the sample's Khmer papers and what is
 read of them after LibreOffice and Chromium have made PDF of them, and after the PDF was turned into a picture; these
 figures need those programs, and are left out where one is missing.
@@ -8,18 +10,24 @@ figures need those programs, and are left out where one is missing.
 
 from __future__ import annotations
 
+import hashlib
 import html
+import importlib
 import json
-import random
 import re
+import resource
 import shutil
+import statistics
 import struct
 import subprocess
+import sys
 import time
+import venv
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pypdfium2
 from figures import Context, Figure
 
@@ -28,20 +36,46 @@ from baray.core import digest_file
 from baray.data.pipeline.handler import build
 from baray.data.readers import ReadOptions, Record, SourceFile, find_ocr, read_file
 from baray.runs import AttemptContext, Input, InputFile
-from baray.text import language, normalise, sentences
+from baray.text import language, normalise
 
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE / "peers"))
+corpora, agreement = (importlib.import_module(name) for name in ("corpora", "agreement"))
+
+SAMPLE_MEGABYTES = {"en": 2.5, "km": 0.6}
+"""Of the texts that datatrove is timed on; it takes some ten seconds for each."""
+NEVER = "1000000000"
+OPEN = {
+    "filters": "all",
+    **{
+        f"gopher_{name}": NEVER
+        for name in (
+            *(f"duplicate_{part}" for part in ("paragraphs", "paragraph_characters", "lines", "line_characters")),
+            *(f"duplicate_{size}_gram" for size in range(5, 11)),
+            *(f"top_{size}_gram" for size in range(2, 5)),
+            *("max_words", "max_word_length", "max_symbols", "max_bullets", "max_open_lines"),
+        )
+    },
+    **{f"gopher_min_{name}": "0" for name in ("words", "word_length", "alphabetic", "stop_words")},
+    **{"c4_min_sentences": "0", "c4_min_line_words": "0", "fineweb_min_line_ends": "0"},
+    **{f"fineweb_max_{name}": NEVER for name in ("short_lines", "repeated", "newlines")},
+}
+"""Thresholds that nothing breaks."""
 SAMPLE = Path(baray.__file__).parent / "samples" / "one-window" / "documents"
 FONT = "Khmer OS Battambang"
 
 
 def measure(context: Context) -> Iterator[Figure]:
-    """Yield the figures `pipeline.*`, `folder_s` and `khmer.*`."""
+    """Yield the figures `pipeline.*`, `limit.*`, `agreement.*`, `folder_s` and `khmer.*`."""
+    corpora.install()
+    peer = environment()
+    texts = {"en": corpora.english(quick=context.quick), "km": corpora.khmer(quick=context.quick)}
+    for code, found in texts.items():
+        if found:
+            yield from speed(context, peer, code, found)
+    if peer:
+        yield from agreements(context, peer, texts)
     papers = texts_of_sample(context.folder)
-    for code in ("en", "km"):
-        path = context.folder / f"{code}.jsonl"
-        write_corpus(path, [text for text in papers if language(text) == code], megabytes=2 if context.quick else 16)
-        seconds = process(context.folder / code, [path])[1]
-        yield Figure(name=f"pipeline.{code}", value=path.stat().st_size / seconds / 1e6, unit="MB/s")
     files = [path for path in sorted(SAMPLE.rglob("*")) if path.is_file() and path.name != "documents.csv"]
     yield Figure(name="folder_s", value=process(context.folder / "sample", files)[0], unit="s")
     yield from khmer_accuracy(
@@ -49,8 +83,70 @@ def measure(context: Context) -> Iterator[Figure]:
     )
 
 
-def process(place: Path, files: list[Path]) -> tuple[float, float]:
-    """Build a Dataset of `files` on one core. Returns wall and processor seconds."""
+def speed(context: Context, peer: Path | None, code: str, texts: list[str]) -> Iterator[Figure]:
+    """Every step on every Document, beside datatrove on an even sample of them and beside copying rows to Parquet."""
+    path = context.folder / f"{code}.jsonl"
+    path.write_text("".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts), encoding="utf-8")
+    megabytes = sum(len(text.encode()) for text in texts) / 1e6
+    process(context.folder / f"{code}-first", [path], **OPEN)
+    rounds = [process(context.folder / f"{code}-{turn}", [path], **OPEN)[1] for turn in range(3)]
+    theirs = None
+    if peer:
+        sample = texts[:: max(1, round(megabytes / SAMPLE_MEGABYTES[code] * (4 if context.quick else 1)))]
+        (seconds,) = agreement.ask(peer, "time", code, [{"text": text} for text in sample])
+        theirs = sum(len(text.encode()) for text in sample) / 1e6 / sum(seconds.values())
+    value = megabytes / statistics.median(rounds)
+    name = "datatrove, all stages but its language filter and writing" if theirs else ""
+    yield Figure(name=f"pipeline.{code}", value=value, unit="MB/s", peer=name, peer_value=theirs)
+    started = time.process_time()
+    pl.scan_ndjson(path).sink_parquet(context.folder / f"{code}.parquet", compression="zstd", compression_level=3)
+    yield Figure(name=f"limit.{code}", value=megabytes / (time.process_time() - started), unit="MB/s")
+
+
+def agreements(context: Context, peer: Path, texts: dict[str, list[str]]) -> Iterator[Figure]:
+    """How often we decide as datatrove does. Injected: it gets our words and sentences, so that the rules alone are compared."""
+    for code, ways in (("en", ("inject", "decide")), ("km", ("inject",))):
+        some = texts[code][:: 4 if context.quick else 1]
+        for task in ways if some else ():
+            way = {"inject": "injected", "decide": "end_to_end"}[task] + (".km" if code == "km" else "")
+            for name, share, alone in agreement.filters(peer, some, code, task):
+                print(
+                    f"data: agreement.{name}.{way}: dropped by us alone {alone['ours']}, by datatrove {alone['theirs']}"
+                )
+                yield Figure(name=f"agreement.{name}.{way}", value=share, unit="")
+    some = texts["en"][:: 4 if context.quick else 1]
+    if some:
+        copied = agreement.with_copies(some)
+        for way, inject in (("injected", True), ("end_to_end", False)):
+            yield Figure(
+                name=f"agreement.minhash.{way}", value=agreement.near(peer, copied, "en", inject=inject), unit=""
+            )
+        yield Figure(name="agreement.pii.end_to_end", value=agreement.personal(peer, some, "en"), unit="")
+
+
+def environment() -> Path | None:
+    """The Python of an environment of its own with datatrove, made once; None where it cannot be made."""
+    pins = HERE / "peers" / "trove.txt"
+    folder = (
+        HERE.parent
+        / ".venv"
+        / "peers"
+        / f"trove-{hashlib.sha256(pins.read_bytes() + sys.version.encode()).hexdigest()[:12]}"
+    )
+    python = folder / "bin" / "python"
+    if (folder / "ready").exists():
+        return python
+    venv.create(folder, with_pip=True, clear=True)
+    done = subprocess.run([python, "-m", "pip", "install", "-qq", "--no-deps", "-r", pins], check=False)
+    if done.returncode:
+        print("data: datatrove cannot be installed, so it does not stand beside")
+        return None
+    folder.joinpath("ready").touch()
+    return python
+
+
+def process(place: Path, files: list[Path], **options: str) -> tuple[float, float]:
+    """Build a Dataset of `files` on one core. Returns wall and processor seconds, those of reading processes included."""
     entries = tuple(
         InputFile(path=path.name, digest=digest_file(path), bytes=path.stat().st_size, blob=path, label="public")
         for path in files
@@ -59,7 +155,7 @@ def process(place: Path, files: list[Path]) -> tuple[float, float]:
         folder.mkdir(parents=True)
     run = AttemptContext(
         run_id="r_benchmark",
-        spec={"name": "bench", "options": {}, "today": "2026-01-01"},
+        spec={"name": "bench", "options": options, "today": "2026-01-01"},
         inputs={"source": Input(name="source", ref="", kind="source", digest="", label="public", files=entries)},
         out=place / "out",
         work=place / "work",
@@ -69,9 +165,14 @@ def process(place: Path, files: list[Path]) -> tuple[float, float]:
         print_line=lambda _line: None,
         now=time.time,
     )
-    wall, processor = time.perf_counter(), time.process_time()
+    wall, processor = time.perf_counter(), processor_seconds()
     build(run)
-    return time.perf_counter() - wall, time.process_time() - processor
+    return time.perf_counter() - wall, processor_seconds() - processor
+
+
+def processor_seconds() -> float:
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 def texts_of_sample(folder: Path) -> list[str]:
@@ -84,18 +185,6 @@ def texts_of_sample(folder: Path) -> list[str]:
             found += [one.text for one in read_file(file, options) if isinstance(one, Record)]
     folder.mkdir(parents=True, exist_ok=True)
     return [normalise(text) for text in found]
-
-
-def write_corpus(path: Path, texts: list[str], *, megabytes: int) -> None:
-    """Documents of 40 sentences drawn from `texts`, so that few are alike."""
-    rng = random.Random(20261121)
-    pool = [text[start:end] for text in texts for start, end in sentences(text)]
-    written = 0
-    with path.open("w", encoding="utf-8") as lines:
-        while written < megabytes * 1_000_000:
-            line = json.dumps({"text": "\n".join(rng.choices(pool, k=40))}, ensure_ascii=False) + "\n"
-            written += len(line.encode())
-            lines.write(line)
 
 
 def khmer_accuracy(folder: Path, texts: list[str]) -> Iterator[Figure]:

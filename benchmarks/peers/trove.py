@@ -34,6 +34,7 @@ from datatrove.utils.binaryio import read_tuples_from_file
 Filter: TypeAlias = Any
 """One of datatrove's."""
 Rows = list[dict[str, Any]]
+KHMER_WORDS = ["ជា", "នៅ", "ពី", "ថា", "ទៅ", "ឲ្យ", "ឱ្យ", "ក៏", "ទេ"]
 KHMER_ENDS = ("។", "៕", "៚")
 CODES = {"en": "eng", "km": "khm"}
 
@@ -45,6 +46,7 @@ def main(task: str, language: str) -> None:
         "decide": decide,
         "inject": inject,
         "near": near,
+        "pii": personal,
         "time": timed,
     }
     for answer in done[task](rows, language):
@@ -56,7 +58,7 @@ def filters(language: str) -> dict[str, Any]:
     code = CODES[language]
     if language == "km":
         c4_filters.END_PUNCTUATION = (*c4_filters.END_PUNCTUATION, *KHMER_ENDS)
-    words = {"stop_words": ["និង"], "min_stop_words": 1} if language == "km" else {}
+    words = {"stop_words": KHMER_WORDS, "min_stop_words": 1} if language == "km" else {}
     return {
         "gopher_repetition": GopherRepetitionFilter(language=code),
         "gopher_quality": GopherQualityFilter(language=code, **words),
@@ -120,9 +122,18 @@ def near(rows: Rows, language: str) -> Iterator[int]:
         yield from (root(one) for one in range(len(rows)))
 
 
+def personal(rows: Rows, _language: str) -> Iterator[bool]:
+    """Whether an address of mail or of the Internet is replaced."""
+    cleaner = PIIFormatter()
+    for row in rows:
+        yield cleaner.format(row["text"]) != row["text"]
+
+
 def timed(rows: Rows, language: str) -> Iterator[dict[str, float]]:
     """Processor seconds of every stage on every text; its language filter needs a model of the network and is left out."""
     made = filters(language)
+    if not rows:
+        return
     signer = minhash.MinhashDedupSignature(tempfile.mkdtemp(), language=CODES[language])
     cleaner = PIIFormatter()
     signer.get_shingles(rows[0]["text"])  # what is loaded at first use is not measured
