@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 _BATCH_DOCUMENTS = 512
 _BATCH_CHARACTERS = 2_000_000
-_SHARD_BYTES = 16_000_000
+SHARD_BYTES = 16_000_000
 """Of files, after which a shard is closed: what a second Attempt has to read again at most, and the file under way."""
 _FORMAT = 1
 _READERS_SHARE = 0.6
@@ -125,7 +125,7 @@ class _Sieve:
         """A file is read to its end; `papers` are, with it."""
         self._papers, self._text = papers, 0
         self._bytes += paper.file.bytes
-        if self._bytes >= _SHARD_BYTES:
+        if self._bytes >= SHARD_BYTES:
             self._finish()
 
     def end(self) -> None:
