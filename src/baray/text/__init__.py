@@ -7,6 +7,7 @@ Does not own: reading files, which documents enter an Index, what is answered to
 
 from baray.text.breaks import break_lines
 from baray.text.filters import (
+    LINE_BY_LINE,
     Fast,
     Filter,
     Result,
@@ -35,6 +36,7 @@ from baray.text.sentences import sentences
 
 __all__ = [
     "FEW_DOCUMENTS",
+    "LINE_BY_LINE",
     "Digits",
     "DocumentRow",
     "Fast",

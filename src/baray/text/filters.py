@@ -32,6 +32,8 @@ OPTIONS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "redact": {"names": ()},
 }
 """Filter -> option -> what it may be, the default first; nothing: anything."""
+LINE_BY_LINE = ("normalise", "segment", "redact")
+"""Filters to which a newline is like an end of the text: lines that stand together come out as each by itself."""
 _DIGITS: Mapping[str, Digits] = {"keep": "keep", "ascii": "ascii", "khmer": "khmer"}
 _BLOCK_BYTES = 1 << 20
 _LONG_BYTES = 1 << 20
