@@ -118,7 +118,9 @@ def test_alike_texts_share_a_band():
     assert found >= 0.98 * tried
 
 
-ANY_TEXT = st.text(max_size=20) | st.text("İΣσςẞ\U00020000\U0001d7d8\U000e0041ខ្ដក្តៗ១ a\n\u200b", max_size=20) | SOME_TEXT
+ANY_TEXT = (
+    st.text(max_size=20) | st.text("İΣσςẞ\U00020000\U0001d7d8\U000e0041ខ្ដក្តៗ១ a\n\u200b", max_size=20) | SOME_TEXT
+)
 
 
 @given(texts=st.lists(ANY_TEXT, min_size=1, max_size=6))

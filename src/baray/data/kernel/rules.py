@@ -89,56 +89,38 @@ def _repetition(limits: Mapping[str, pl.Expr]) -> list[Rule]:
 
 
 def _quality(limits: Mapping[str, pl.Expr]) -> list[Rule]:
-    words, plain, lines = pl.col("words"), pl.col("plain_words"), pl.col("split_lines")
+    words, plain, lines, stops = (pl.col(name) for name in ("words", "plain_words", "split_lines", "stop_words"))
     mean = _share(pl.col("plain_letters"), plain)
-    step = "gopher_quality"
-    return [
-        _counted(step, "too_few_words", plain < limits["gopher_min_words"], plain, "words"),
-        _counted(step, "too_many_words", plain > limits["gopher_max_words"], plain, "words"),
-        _counted(step, "words_too_short", mean < limits["gopher_min_word_length"], mean.round(2), "letters a word"),
-        _counted(step, "words_too_long", mean > limits["gopher_max_word_length"], mean.round(2), "letters a word"),
-        _above(
-            step,
-            "too_many_hashes",
-            _share(pl.col("hashes"), words),
-            limits["gopher_max_symbols"],
-            "as many hashes as words",
-        ),
-        _above(
-            step,
-            "too_many_ellipses",
-            _share(pl.col("ellipses"), words),
-            limits["gopher_max_symbols"],
-            "as many ellipses as words",
-        ),
-        _above(
-            step,
+    step, symbols = "gopher_quality", limits["gopher_max_symbols"]
+    counted = [
+        ("too_few_words", plain < limits["gopher_min_words"], plain, "words"),
+        ("too_many_words", plain > limits["gopher_max_words"], plain, "words"),
+        ("words_too_short", mean < limits["gopher_min_word_length"], mean.round(2), "letters a word"),
+        ("words_too_long", mean > limits["gopher_max_word_length"], mean.round(2), "letters a word"),
+    ]
+    shares = [
+        ("too_many_hashes", _share(pl.col("hashes"), words), symbols, "as many hashes as words"),
+        ("too_many_ellipses", _share(pl.col("ellipses"), words), symbols, "as many ellipses as words"),
+        (
             "too_many_bullets",
             _share(pl.col("bullet_lines"), lines),
             limits["gopher_max_bullets"],
             "of its lines are bullets",
         ),
-        _above(
-            step,
+        (
             "too_many_open_lines",
             _share(pl.col("open_lines"), lines),
             limits["gopher_max_open_lines"],
             "of its lines end open",
         ),
-        _below(
-            step,
-            "too_few_alphabetic_words",
-            _share(pl.col("alphabetic_words"), words),
-            limits["gopher_min_alphabetic"],
-            "of its words have a letter",
-        ),
-        _counted(
-            step,
-            "too_few_stop_words",
-            pl.col("stop_words") < limits["gopher_min_stop_words"],
-            pl.col("stop_words"),
-            "different stop words",
-        ),
+    ]
+    lettered, fewest = _share(pl.col("alphabetic_words"), words), limits["gopher_min_alphabetic"]
+    few_stops = stops < limits["gopher_min_stop_words"]
+    return [
+        *(_counted(step, reason, broken, value, text) for reason, broken, value, text in counted),
+        *(_above(step, reason, share, limit, text) for reason, share, limit, text in shares),
+        _below(step, "too_few_alphabetic_words", lettered, fewest, "of its words have a letter"),
+        _counted(step, "too_few_stop_words", few_stops, stops, "different stop words"),
     ]
 
 
