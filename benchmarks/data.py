@@ -40,7 +40,7 @@ from baray.text import language, normalise
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE / "peers"))
-corpora, agreement = (importlib.import_module(name) for name in ("corpora", "agreement"))
+corpora, agreement, likeness = (importlib.import_module(name) for name in ("corpora", "agreement", "likeness"))
 
 SAMPLE_MEGABYTES = {"en": 2.5, "km": 0.6}
 """Of the texts that datatrove is timed on; it takes some ten seconds for each."""
@@ -66,7 +66,7 @@ FONT = "Khmer OS Battambang"
 
 
 def measure(context: Context) -> Iterator[Figure]:
-    """Yield the figures `pipeline.*`, `limit.*`, `agreement.*`, `folder_s` and `khmer.*`."""
+    """Yield the figures `pipeline.*`, `limit.*`, `agreement.*`, `folder_s`, `duplicates.*` and `khmer.*`."""
     corpora.install()
     peer = environment()
     texts = {"en": corpora.english(quick=context.quick), "km": corpora.khmer(quick=context.quick)}
@@ -78,6 +78,10 @@ def measure(context: Context) -> Iterator[Figure]:
     papers = texts_of_sample(context.folder)
     files = [path for path in sorted(SAMPLE.rglob("*")) if path.is_file() and path.name != "documents.csv"]
     yield Figure(name="folder_s", value=process(context.folder / "sample", files)[0], unit="s")
+    some = [line for text in texts["en"] or papers for line in text.split("\n") if len(line) > 40]
+    alike = likeness.some_alike(list(dict.fromkeys(some))[:6000], 1000 if context.quick else 5000)
+    for name, value in zip(("precision", "recall"), likeness.precision_and_recall(alike), strict=True):
+        yield Figure(name=f"duplicates.{name}", value=value, unit="")
     yield from khmer_accuracy(
         context.folder, [text for text in papers if language(text) == "km"][: 4 if context.quick else 12]
     )
