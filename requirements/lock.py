@@ -89,7 +89,7 @@ def render(package: dict[str, Any]) -> str:
 
 
 def render_torch() -> str:
-    """torch's lines: one pin, a digest for each Python and machine."""
+    """Torch's lines: one pin, a digest for each Python and machine."""
     lines = [f"torch=={TORCH_VERSION}", *(f"    --hash=sha256:{digest}" for digest in sorted(TORCH_WHEELS.values()))]
     return " \\\n".join(lines) + "\n"
 

@@ -396,7 +396,8 @@ def test_the_report_draws_what_it_counts(tmp_path):
     assert sum(count for _, count in profile["lengths"]) == made.report["kept"]
     (cluster,) = profile["clusters"]["largest"]
     assert cluster["kept"] == "copy-0.txt"
-    assert {one["path"] for one in cluster["like_it"]} == set(made.texts() | made.reasons()) - {"",
+    assert {one["path"] for one in cluster["like_it"]} == set(made.texts() | made.reasons()) - {
+        "",
         "copy-0.txt",
         "km.txt",
         "short.txt",
