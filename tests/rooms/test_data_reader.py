@@ -150,7 +150,8 @@ def test_index_needs_a_dataset(tmp_path):
 
 
 def test_the_door_loads_nothing_heavy():
-    code = "import sys, baray.data; print([name for name in ('polars', 'pyarrow', 'numpy', 'lxml') if name in sys.modules])"
+    heavy = ("polars", "pyarrow", "numpy", "numba", "duckdb", "PIL", "lxml")
+    code = f"import sys, baray.data; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-    assert set(HANDLERS) == {"text", "tokens", "desk"}
+    assert set(HANDLERS) == {"text", "tokens", "table", "images", "desk"}
