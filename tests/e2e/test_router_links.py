@@ -13,6 +13,7 @@ from baray.serve.router import links
 from baray.serve.router.upstreams import Errand, NobodyThereError, Pool, Replica, Replicas
 
 WELL = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 WHOLE = Errand(path="/v1/completions", body=b"{}", request_id="a_1", most_bytes=1000)
 PIECES = Errand(path="/v1/completions", body=b"{}", request_id="a_1", most_bytes=0)
 
@@ -125,6 +126,8 @@ def test_who_says_more_than_was_asked_is_not_asked_again_on_that_connection(tmp_
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
         b"HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2000,
+        CHUNKED + b"2\r\n{}\r\n0\r\nX: " + b"x" * 1_000_000 + b"\r\n\r\n",
+        CHUNKED + b"2;" + b"x" * 1_000_000 + b"\r\n{}\r\n0\r\n\r\n",
     ],
 )
 def test_what_is_doubtful_or_too_much_is_lost(tmp_path, says):

@@ -260,6 +260,30 @@ def test_requests_far_ahead_of_their_answers_are_refused(wire):
     assert data.count(b"HTTP/1.1 400") == 1
 
 
+@pytest.mark.parametrize("method", [b"GET", b"POST"])
+def test_many_requests_at_once_are_answered_wherever_reading_them_is_interrupted(wire, method):
+    """More than is read at once, so that some head is cut there: what came before it is not counted as its line."""
+    more = b'Content-Length: 5000\r\n\r\n{"a": "%b"}' % (b"y" * 4991)
+    padded = b"X: %b\r\n" % (b"y" * 5000)
+    one = method + b" /x HTTP/1.1\r\nHost: x\r\n" + padded + (more if method == b"POST" else b"\r\n")
+    with wire.connect() as caller:
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
+        caller.sendall(b"GET /slow HTTP/1.1\r\n\r\n")
+        time.sleep(0.1)
+        caller.sendall(one * 100 + b"GET /x HTTP/1.1\r\nConnection: close\r\n\r\n")
+        data = rest(caller)
+    assert data.count(b"HTTP/1.1 200") == 102
+
+
+def test_a_request_whose_head_is_too_large_is_not_worked_for(wire):
+    before = len(wire.asked)
+    with wire.connect() as caller:
+        caller.sendall(b"GET /large HTTP/1.1\r\nX: " + b"x" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n")
+        assert rest(caller) == b""
+    wire.say(b"GET /after HTTP/1.1\r\nConnection: close\r\n\r\n")
+    assert wire.asked[before:] == [("GET", "/after")]
+
+
 @pytest.mark.parametrize(
     "endless",
     [
@@ -267,9 +291,11 @@ def test_requests_far_ahead_of_their_answers_are_refused(wire):
         lambda: b"GET /" + b"x" * (4 * MAX_HEAD_BYTES),
         lambda: b"GET /x HTTP/1.1\r\n" + b"X: y\r\n" * MAX_HEAD_BYTES,
         lambda: POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + b"X: y\r\n" * MAX_HEAD_BYTES,
-        lambda: POST + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"x" * (40 << 20),
+        lambda: POST + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nX: " + b"x" * (4 << 20) + b"\r\n\r\n",
+        lambda: POST + b"Transfer-Encoding: chunked\r\n\r\n2;" + b"x" * (4 << 20) + b"\r\n{}\r\n0\r\n\r\n",
+        lambda: POST + b"Transfer-Encoding: chunked\r\n\r\n" + b"1;%b\r\n{\r\n" % (b"x" * 60_000) * 700,
     ],
-    ids=["a header", "a target", "headers", "trailers", "a chunk's extension"],
+    ids=["a header", "a target", "headers", "trailers", "a trailer", "a chunk's extension", "chunks' extensions"],
 )
 def test_what_has_no_end_is_cut_off(wire, endless):
     data = endless()

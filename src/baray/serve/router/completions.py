@@ -112,9 +112,11 @@ class Completions:
         finally:
             if not asked.streams:
                 # Also where this is cancelled, or something fails that nobody foresaw: each request has one receipt.
-                self._keep_once(asked, "failed")
-                if link is not None:
-                    self._pool.let_go(link)
+                try:
+                    self._keep_once(asked, "failed")
+                finally:
+                    if link is not None:
+                        self._pool.let_go(link)
 
     async def _send(self, asked: _Asked) -> Link:
         """A Replica's answer, of a stream its head. Where those of the routes are all dead it waits for fresh ones, once."""

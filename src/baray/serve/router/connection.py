@@ -25,6 +25,7 @@ from baray.serve.router.incoming import MAX_DRAINED_BYTES, Incoming
 from baray.serve.router.messages import Response, StreamedResponse, problem
 
 MAX_HEAD_BYTES = 32 << 10
+MAX_DRY_BYTES = 2 * MAX_HEAD_BYTES  # that begin no request and are of no body: its parser keeps a line until its end
 MAX_REST_BYTES = 2 * MAX_DRAINED_BYTES  # of a body with its framing, whether somebody reads it or not
 MAX_AHEAD = 128  # requests that are sent before the answers to those before them
 NEVER = math.inf
@@ -89,6 +90,7 @@ class Connection(asyncio.Protocol):
         self._head_bytes = 0
         self._in_head = False
         self._rest_bytes = 0
+        self._dry_bytes = 0
         self._receiving: Incoming | None = None
         self._queue: deque[Incoming | None] = deque()  # None: what came then was not HTTP
         self._answering: Incoming | None = None
@@ -123,6 +125,7 @@ class Connection(asyncio.Protocol):
         """Read what came; answer what is whole."""
         if self._deaf:
             return
+        self._dry_bytes += len(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -131,6 +134,8 @@ class Connection(asyncio.Protocol):
             self._spoil()
         if self._in_head or self._receiving is not None:
             self._weigh(len(data))
+        if self._transport.is_closing():
+            return  # it was too much: what nobody will hear is not worked for
         if self._answering is None:
             self._next()
         elif self._queue and not self._held:
@@ -152,7 +157,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A head begins."""
-        self._url, self._headers, self._head_bytes, self._rest_bytes = b"", {}, 0, 0
+        self._url, self._headers = b"", {}
+        self._head_bytes = self._rest_bytes = self._dry_bytes = 0
         self._in_head = True
         if self._answering is None:
             self._deadline = self._shared.loop.time() + self._shared.patience.head
@@ -192,6 +198,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, data: bytes) -> None:
         """A piece of a body."""
         assert self._receiving is not None
+        self._dry_bytes = 0
         self._receiving.feed(data)
 
     def on_message_complete(self) -> None:
@@ -231,12 +238,14 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _weigh(self, number: int) -> None:
-        """Count what came of a head or a body that has not ended: its parser tells nothing of a line before its end."""
-        if self._in_head:
-            self._head_bytes += number
-        else:
+        """Count what came of a request that has not ended: its parser tells nothing of a line before its end.
+
+        What came with the request's own beginning or with a piece of its body is not counted as a line: it may be of
+        those before it. So a line may be longer by what is read at once.
+        """
+        if not self._in_head:
             self._rest_bytes += number
-        if self._head_bytes > 2 * MAX_HEAD_BYTES or self._rest_bytes > MAX_REST_BYTES:
+        if self._dry_bytes > MAX_DRY_BYTES or self._rest_bytes > MAX_REST_BYTES:
             self._deaf = True
             self._transport.abort()
 

@@ -44,6 +44,7 @@ class Link(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._ahead = 0
         self._came = 0
+        self._dry = 0  # bytes since the last piece of a body: a head, trailers, what stands beside chunks
         self._most = 0  # the whole body is collected up to so many bytes; 0: piece by piece
         self._ends = False  # a length or chunks say where the body ends; else the connection's end does
         self._complete = True
@@ -71,7 +72,7 @@ class Link(asyncio.Protocol):
 
     def send(self, path: str, body: bytes, *, request_id: str, most: int) -> None:
         """Send a request; `most` > 0: the answer is wanted whole and has no more bytes, 0: piece by piece."""
-        self._pieces, self._ahead, self._came, self._most = [], 0, 0, most
+        self._pieces, self._ahead, self._came, self._dry, self._most = [], 0, 0, 0, most
         self._complete = self._told = self._ends = False
         self.status, self.headers = 0, {}
         self.deadline = self._loop.time() + FIRST_BYTE_SECONDS
@@ -131,11 +132,12 @@ class Link(asyncio.Protocol):
             return
         self.deadline = self._loop.time() + BETWEEN_BYTES_SECONDS
         self._came += len(data)
+        self._dry += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self._fail(LinkLostError())
-        if not self._told and self._came > MAX_HEAD_BYTES:
+        if self._dry > MAX_HEAD_BYTES:
             self._fail(LinkLostError())
 
     def on_message_begin(self) -> None:
@@ -163,6 +165,7 @@ class Link(asyncio.Protocol):
         """A piece of the body."""
         self._pieces.append(data)
         self._ahead += len(data)
+        self._dry = 0
         if self._most:
             if self._ahead > self._most:
                 self._fail(LinkLostError())
