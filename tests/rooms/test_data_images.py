@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zlib
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,7 @@ from data_papers import Paper, context_of, source_of
 from PIL import Image
 
 from baray.core import Refused
+from baray.data.tables.bare import is_bare
 from baray.data.tables.images import build
 
 FORMATS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
@@ -74,6 +76,63 @@ def test_what_a_picture_tells_is_taken_out(tmp_path):
     assert b"Somebody" not in kept
     with Image.open(io.BytesIO(kept)) as opened:
         assert not opened.getexif()
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    return len(content).to_bytes(4, "big") + kind + content + zlib.crc32(kind + content).to_bytes(4, "big")
+
+
+def telling() -> dict[str, bytes]:
+    jpeg, png, webp = (saved(drawn(9), name) for name in ("JPEG", "PNG", "WEBP"))
+    found = {f"behind.{end}": data + b"TELLING" for end, data in (("jpg", jpeg), ("png", png), ("webp", webp))}
+    segments = {
+        "app5": (0xE5, b"TELLING"), "more-xmp": (0xE1, b"http://ns.adobe.com/xmp/extension/\0TELLING"),
+        "small": (0xE0, b"JFXX\0\x10TELLING"), "flashpix": (0xE2, b"FPXR\0TELLING"), "comment": (0xFE, b"TELLING"),
+    }  # fmt: skip
+    found |= {f"{name}.jpg": jpeg[:2] + _segment(*one) + jpeg[2:] for name, one in segments.items()}
+    chunks = {"author": (b"tEXt", b"Author\0TELLING"), "own": (b"teSt", b"TELLING"), "exif": (b"eXIf", b"MM\0*TELLING")}
+    found |= {f"{name}.png": png[:33] + _chunk(*one) + png[33:] for name, one in chunks.items()}
+    return found | {"late.png": png[:-12] + _chunk(b"tEXt", b"Location\0TELLING") + png[-12:]}
+
+
+@pytest.mark.parametrize("name", telling())
+def test_no_part_of_a_file_tells(tmp_path, name):
+    _, (row,), _, report, _, _ = make(tmp_path, {name: telling()[name]})
+    assert b"TELLING" not in row["image"]["bytes"]
+    assert report["rewritten"] == 1
+
+
+@pytest.mark.parametrize("how", [{"format": "JPEG", "progressive": True}, {"format": "WEBP", "lossless": True}])
+def test_a_bare_file_keeps_its_bytes(how):
+    target = io.BytesIO()
+    drawn(2, side=256).save(target, **how)
+    assert is_bare(target.getvalue(), how["format"])
+    assert not is_bare(target.getvalue()[:-1], how["format"])
+
+
+def test_moving_pictures_are_their_first_frame(tmp_path):
+    moving = {f"a.{end}": saved(drawn(1), name, save_all=True, append_images=[drawn(2)])
+              for name, end in (("PNG", "png"), ("WEBP", "webp"))}  # fmt: skip
+    for row in make(tmp_path, moving)[1]:
+        with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
+            assert getattr(opened, "n_frames", 1) == 1
+
+
+def test_what_is_transparent_stays_so(tmp_path):
+    few = drawn(1).quantize(8)
+    _, rows, _, _, _, _ = make(tmp_path, {"a.gif": saved(few, "GIF", transparency=3)})
+    with Image.open(io.BytesIO(rows[0]["image"]["bytes"])) as opened:
+        assert opened.info["transparency"] == 3
+
+
+def test_a_picture_for_print_is_kept(tmp_path):
+    _, (row,), _, _, _, _ = make(tmp_path, {"a.tif": saved(drawn(1).convert("CMYK"), "TIFF")})
+    with Image.open(io.BytesIO(row["image"]["bytes"])) as opened:
+        assert (opened.format, opened.mode) == ("PNG", "RGB")
 
 
 def test_duplicates_and_sizes(tmp_path):

@@ -10,14 +10,15 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from baray.data.readers.base import SourceFile, refuse
+from baray.data.tables.bare import is_bare
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 """Read; the last three are kept as PNG."""
 _KEPT_AS_THEY_ARE = frozenset(["JPEG", "PNG", "WEBP"])
 _QUALITY = 92
 _HASH_SIDE = 8
-_TELLING = ("exif", "xmp", "photoshop", "comment", "XML:com.adobe.xmp", "Raw profile type exif")
-"""Parts of a file that tell of place, time, camera or program."""
+_NO_PNG = frozenset(["CMYK", "YCbCr"])
+"""Modes of TIFF that PNG does not know."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,11 +61,10 @@ def open_picture(file: SourceFile, *, most_pixels: int, longest_side: int, most_
 def _kept(image: Image.Image, data: bytes, longest_side: int) -> Picture:
     image.load()
     known = str(image.format)
-    says_too_much = any(name in image.info for name in _TELLING)
     upright = ImageOps.exif_transpose(image)
     if longest_side and max(upright.size) > longest_side:
         upright.thumbnail((longest_side, longest_side), Image.Resampling.LANCZOS)
-    as_it_is = upright.size == image.size and known in _KEPT_AS_THEY_ARE and not says_too_much
+    as_it_is = upright.size == image.size and known in _KEPT_AS_THEY_ARE and is_bare(data, known)
     name = known if known in _KEPT_AS_THEY_ARE else "PNG"
     return Picture(
         data=data if as_it_is else _written(upright, name),
@@ -77,12 +77,15 @@ def _kept(image: Image.Image, data: bytes, longest_side: int) -> Picture:
 
 
 def _written(image: Image.Image, name: str) -> bytes:
-    """Pixels and colour profile alone."""
-    bare = image.convert("RGB") if name == "JPEG" and image.mode not in ("L", "RGB", "CMYK") else image.copy()
-    profile = image.info.get("icc_profile")
+    """Pixels, colour profile and which of them are transparent alone."""
+    kept = {part: image.info[part] for part in ("icc_profile", "transparency") if image.info.get(part) is not None}
+    if (name == "JPEG" and image.mode not in ("L", "RGB", "CMYK")) or (name == "PNG" and image.mode in _NO_PNG):
+        bare, kept = image.convert("RGB"), {}  # a profile is of the mode that the picture was in
+    else:
+        bare = image.copy()
     bare.info = {}
     target = io.BytesIO()
-    bare.save(target, format=name, quality=_QUALITY, **({"icc_profile": profile} if profile else {}))
+    bare.save(target, format=name, quality=_QUALITY, **kept)
     return target.getvalue()
 
 
