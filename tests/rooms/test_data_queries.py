@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import polars as pl
 import pytest
@@ -59,6 +60,34 @@ def test_tables_are_those_that_are_read():
     told, many, none = ask(*[{"op": "tables", "sql": one} for one in (sql, "SELECT 1; SELECT 2", "")])
     assert told["tables"] == ["fees", "letters/dropped", "letters@v2"]
     assert many["error"]["code"] == none["error"]["code"] == "bad_query"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT " + "(" * 40_000,
+        "SELECT 'ខ្មែរ', " + "(/*)*/" * 15_000,
+        "SELECT " + "f(" * 400 + "1" + ")" * 400,
+        "SELECT * FROM " + ",".join(f"t{number}" for number in range(2000)),
+    ],
+)
+def test_deep_questions_are_refused_and_the_next_is_answered(sql):
+    started = time.monotonic()
+    deep, next_one = ask({"op": "tables", "sql": sql}, {"op": "tables", "sql": "FROM fees"})
+    assert deep["error"]["code"] == "bad_query"
+    assert next_one["tables"] == ["fees"]
+    assert time.monotonic() - started < 10
+
+
+def test_brackets_in_texts_do_not_nest():
+    sql = "SELECT '" + "(" * 1000 + "' FROM fees WHERE id IN (" + ",".join(["(1)"] * 1000) + ")"
+    assert ask({"op": "tables", "sql": sql})[0]["tables"] == ["fees"]
+
+
+def test_a_time_with_a_zone_is_refused_in_words(letters):
+    plain, as_text = ask(query(letters, "SELECT now()"), query(letters, "SELECT CAST(now() AS VARCHAR) LIKE '20%'"))
+    assert "zone" in plain["error"]["message"]
+    assert as_text["rows"] == [[True]]
 
 
 def test_values_are_json(letters):

@@ -51,6 +51,8 @@ _SETTINGS = {
     "lock_configuration": True,
 }
 """In this order: some cannot be set once files are out of reach, none once the configuration is locked."""
+_MOST_NESTED = 300
+"""Brackets inside one another. The parser takes gigabytes for thousands that are left open, and its tree is walked by recursion."""
 _FIX = "Ask with one SELECT, for example: SELECT language, count(*) FROM letters GROUP BY ALL"
 
 
@@ -66,6 +68,8 @@ def answer(question: dict[str, Any]) -> dict[str, Any]:
 
 def tables(sql: str) -> list[str]:
     """Names of the tables that `sql` reads, sorted. Raises Refused `bad_query` for anything but one statement that reads."""
+    if _nested(sql) > _MOST_NESTED:
+        raise Refused("bad_query", f"There are more than {_MOST_NESTED} brackets inside one another.", fix=_FIX)
     found = _parser().execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     tree = json.loads(found[0]) if found else {}
     if tree.get("error"):
@@ -77,6 +81,18 @@ def tables(sql: str) -> list[str]:
         raise Refused("bad_query", f"There are {len(tree.get('statements', ()))} statements, not one.", fix=_FIX)
     own = {str(name).casefold() for name in _common_names(tree)}
     return sorted({name for name in _base_tables(tree) if name.casefold() not in own})
+
+
+def _nested(sql: str) -> int:
+    """How many brackets are open at most; those in texts, names and comments are none."""
+    data = sql.encode()
+    deepest = depth = 0
+    for at, kind in duckdb.tokenize(sql):
+        if kind == duckdb.token_type.operator:
+            sign = data[at : at + 1]
+            depth += (sign in (b"(", b"[", b"{")) - (sign in (b")", b"]", b"}"))
+            deepest = max(deepest, depth)
+    return deepest
 
 
 def _base_tables(node: object) -> Iterator[str]:
@@ -175,7 +191,12 @@ def _safe(line: bytes) -> dict[str, Any]:
     except (duckdb.OutOfMemoryException, MemoryError):
         fix = "Ask for fewer rows or columns, or group before you sort."
         return _error("query_too_large", f"The query needs more than {_MEMORY} of memory.", fix)
+    except RecursionError:
+        return _error("bad_query", "The SQL is nested too deeply, or joins too many tables.", _FIX)
     except duckdb.Error as error:
+        if "'pytz'" in str(error):
+            fix = "Write CAST(... AS VARCHAR) around it, or CAST(... AS TIMESTAMP) for UTC."
+            return _error("bad_query", "A column of the answer is a time with a zone, which has no form here.", fix)
         return _error("bad_query", f"The SQL cannot be answered: {error}.", _FIX)
     except (ValueError, KeyError, TypeError) as error:
         return _error("bad_question", f"The question is malformed: {error}.", "")
