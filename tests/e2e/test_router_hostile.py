@@ -155,6 +155,34 @@ def test_a_stream_of_nonsense_passes_and_its_tokens_are_those_of_usage(place):
     assert (said["prompt_tokens"], said["completion_tokens"], said["finish"]) == (3, 4, "stop")
 
 
+def whole(body: bytes) -> bytes:
+    return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+FORGED = {
+    "more tokens than fit anywhere": b'"finish_reason":"stop"}],"usage":{"prompt_tokens":%d}' % 10**40,
+    "tokens that are none": b'"finish_reason":"stop"}],"usage":{"prompt_tokens":true,"completion_tokens":[1]}',
+    "an end that is no text": b'"finish_reason":"\\ud800"}]',
+    "a long end": b'"finish_reason":"%b"}]' % (b"x" * 1_000_000),
+    "lists without end": b'"finish_reason":"stop"}],"usage":' + b"[" * 200_000,
+}
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_what_a_replica_counts_wrongly_passes_and_its_receipt_is_kept(place, streams):
+    house, router, replica = place
+    for name, forged in FORGED.items():
+        body = b'{"choices":[{"text":"hi",' + forged + b"}"
+        replica.script = says(HEAD, b"data: " + body + b"\n\n", END) if streams else says(whole(body))
+        status, _, came = ask(router, stream=streams)
+        assert (status, body in came) == (200, True), name
+        assert came.endswith(b"data: [DONE]\n\n") == streams, name
+    assert receipts(house, len(FORGED)) == ["completed"] * len(FORGED)
+    for row in house.answers():
+        said = json.loads(row["answer"])
+        assert (said["prompt_tokens"], said["finish"] in {"", "stop"}) == (3 if streams else 0, True)
+
+
 def test_lines_may_end_in_two_characters_and_bytes_may_come_alone(place):
     house, router, replica = place
     khmer = event("សួស្តី កម្ពុជា") + END

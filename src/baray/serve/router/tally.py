@@ -13,6 +13,8 @@ from typing import Any
 
 DONE = b"data: [DONE]"
 MAX_EVENT_BYTES = 4 << 20
+MAX_FINISH = 40  # characters of why an answer ended
+MOST_TOKENS = 10**12  # of one answer: what says more counts nothing
 _TELLS = re.compile(rb'"(?:usage|finish_reason)"\s*:\s*[^n\s]')
 
 
@@ -49,7 +51,7 @@ class Tally:
         self._digest.update(body)
         try:
             value = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(value, dict):
             self._take_usage(value.get("usage"))
@@ -59,7 +61,7 @@ class Tally:
     def told_prompt(self, text: str) -> None:
         """Take the tokens of the prompt from the head of a stream, so that they count even if its end never comes."""
         if text.isascii() and text.isdecimal():
-            self.prompt_tokens = int(text[:12])
+            self.prompt_tokens = _count(int(text[:20]), self.prompt_tokens)
 
     def feed(self, chunk: bytes) -> bytes:
         """Count a piece of a stream; returns what of it goes to the caller now. The last event is held back: see `last`.
@@ -101,7 +103,7 @@ class Tally:
     def _read(self, event: bytes) -> bool:
         try:
             value = json.loads(event.removeprefix(b"data:"))
-        except ValueError:
+        except (ValueError, RecursionError):
             return True
         if not isinstance(value, dict):
             return True
@@ -121,8 +123,11 @@ class Tally:
     def _take_finish(self, value: dict[str, Any]) -> None:
         choices = value.get("choices")
         if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            self.finish = str(choices[0].get("finish_reason") or self.finish)
+            reason = choices[0].get("finish_reason")
+            if isinstance(reason, str) and reason.isascii() and 0 < len(reason) <= MAX_FINISH:
+                self.finish = reason
 
 
 def _count(value: object, before: int) -> int:
-    return value if isinstance(value, int) and value >= 0 else before
+    """A count as a Replica says it, where it is one: a receipt that holds anything else could not be taken in."""
+    return value if type(value) is int and 0 <= value < MOST_TOKENS else before
