@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import io
 import json
 
@@ -140,6 +142,71 @@ def test_options_that_name_nothing_are_refused(tmp_path, options):
         make(tmp_path, {"a.csv": b"a,b\n1,2\n"}, **options)
     assert refused.value.code == "bad_option"
     assert refused.value.fix
+
+
+def test_no_digit_is_lost(tmp_path):
+    values = {
+        "account": ["12345678901234567890", "3"], "odd": ["9007199254740993", "1.5"], "tiny": ["1e-400", "1"],
+        "share": ["0.12345678901234567890", "1"], "long": ["9" * 100, "1"], "round": ["1e23", "1" + "0" * 22],
+        "real": ["0.30000000000000004", "1.7976931348623157e308"], "fee": ["1,000.50", "-0.10"],
+    }  # fmt: skip
+    text = "\n".join("\t".join(row) for row in [list(values), *zip(*values.values(), strict=True)])
+    _, rows, _, report, _, _ = make(tmp_path, {"a.csv": text.encode()})
+    assert types(report) == {
+        "account": "text", "odd": "text", "tiny": "text", "share": "text", "long": "text",
+        "round": "number", "real": "number", "fee": "number",
+    }  # fmt: skip
+    assert [row["account"] for row in rows] == values["account"]
+    assert [row["round"] for row in rows] == [1e23, 1e22]
+
+
+def test_numbers_of_json_keep_their_digits(tmp_path):
+    line = b'{"a": 1e400, "b": 0.12345678901234567890, "c": 2.50, "d": 123456789012345678901234567890}'
+    _, (row,), _, _, _, _ = make(tmp_path, {"a.jsonl": line})
+    assert [row[name] for name in "abcd"] == [
+        "1e400", "0.12345678901234567890", 2.5, "123456789012345678901234567890"
+    ]  # fmt: skip
+
+
+def test_names_that_are_ours_make_room(tmp_path):
+    _, (row,), _, _, _, _ = make(tmp_path, {"a.csv": b"id,id_,path,label,id__\n1,x,p,l,y\n"})
+    assert [row[name] for name in ("id___", "id_", "path_", "label_", "id__")] == [1, "x", "p", "l", "y"]
+
+
+def test_names_that_differ_in_capitals_make_room(tmp_path):
+    _, (row,), _, report, _, _ = make(tmp_path, {"a.csv": b"ID,Label,name,NAME\n1,l,n,N\n"})
+    assert [row[name] for name in ("ID_", "Label_", "name", "NAME_", "label")] == [1, "l", "n", "N", "public"]
+    assert [one["name"] for one in report["columns"]] == ["ID_", "Label_", "name", "NAME_"]
+
+
+@pytest.mark.parametrize("data", [b'{"a": 1, "a": 2}', b'{"a": "\\ud800"}', b'{"\\udfff": 1}'])
+def test_a_record_that_cannot_be_kept_whole_is_refused(tmp_path, data):
+    _, rows, _, report, _, _ = make(tmp_path, {"a.jsonl": b'{"a": "\\ud83d\\ude00"}\n' + data + b"\n"})
+    assert [row["a"] for row in rows] == ["\U0001f600"]
+    assert report["refused"] == {"broken_record": 1}
+
+
+def parquet(table: pa.Table) -> bytes:
+    target = io.BytesIO()
+    pq.write_table(table, target)
+    return target.getvalue()
+
+
+def test_parquet_that_cannot_be_kept_whole_is_refused(tmp_path):
+    papers = {
+        "good.csv": b"a\n1\n",
+        "twice.parquet": parquet(pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])),
+        "fine.parquet": parquet(pa.table({"a": pa.array([1_600_000_000_000_000_001], pa.timestamp("ns"))})),
+    }
+    _, rows, _, report, _, _ = make(tmp_path, papers)
+    assert len(rows) == 1
+    assert report["refused"] == {"broken_file": 2}
+
+
+def test_dates_inside_objects_are_kept(tmp_path):
+    inside = pa.array([{"day": datetime.date(2026, 1, 2), "fee": decimal.Decimal("1.10")}])
+    _, (row,), _, _, _, _ = make(tmp_path, {"a.parquet": parquet(pa.table({"a": inside}))})
+    assert json.loads(row["a"]) == {"day": "2026-01-02", "fee": "1.10"}
 
 
 def test_the_identity_is_known(tmp_path):

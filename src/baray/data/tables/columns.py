@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import decimal
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -22,6 +24,8 @@ _ENOUGH = 200
 """Values after which a type that less than half of them have is given up."""
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,17})")
 _NUMBER = re.compile(r"[+-]?(?:0|[1-9]\d{0,2}(?:,\d{3})+|[1-9]\d{0,307})(?:\.\d+)?(?:[eE][+-]?\d{1,3})?")
+_SURELY_HELD = 15
+"""Digits that any float gives back."""
 _DAY_FIRST = re.compile(r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})")
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 
@@ -42,12 +46,23 @@ def integer(text: str) -> int:
 
 
 def number(text: str) -> float:
-    """A number. Raises ValueError; also for one that no float holds."""
+    """A number. Raises ValueError; also for one with more digits than a float holds: it would become another."""
     text = fold_digits(text)
-    found = float(text.replace(",", "")) if _NUMBER.fullmatch(text) else float("inf")
-    if found in (float("inf"), float("-inf")):
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    written = text.replace(",", "")
+    found = float(written)
+    if (len(written) > _SURELY_HELD or "e" in written.lower()) and not _holds(found, decimal.Decimal(written)):
         raise ValueError(text)
     return found
+
+
+def _holds(found: float, written: decimal.Decimal) -> bool:
+    """Whether as many digits as are written, without zeros at the end, come back out of a float."""
+    if not written or not math.isfinite(found):
+        return not written
+    digits = len("".join(map(str, written.as_tuple().digits)).strip("0"))
+    return decimal.Decimal(f"{found:.{digits - 1}e}") == written
 
 
 def date(text: str) -> datetime.date:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -208,9 +208,7 @@ class _Second:
                     "bad_option", f"'{kind}' is no type of a column.", fix=f"Choose from: {', '.join(PARSERS)}."
                 )
         self._types = {name: self._asked.get(name) or column.type() for name, column in first.known.items()}
-        taken = {*_BEFORE, *_AFTER}
-        self._called = {name: f"{name}_" if name in taken else name for name in first.known}
-        """Name in the files -> name in the Dataset: `id` and the others of ours are taken."""
+        self._called = called(first.known)
         self._quality = {name: Quality() for name in first.known}
         self._hash = hashlib.sha256(
             _IDENTITY_HEAD + canonical_json([[self._called[n], t] for n, t in self._types.items()]) + b"\n"
@@ -314,6 +312,25 @@ def pairs_of(option: str, text: str) -> dict[str, str]:
                 fix=f"Write it like {option}=fee=KHR,days=d",
             )
         found[name] = word
+    return found
+
+
+def called(names: Collection[str]) -> dict[str, str]:
+    """Name in the files -> name in the Dataset, none of which is ours or another's in other capitals: SQL knows no difference.
+
+    One that is taken, such as `id` or `Label`, gets a `_`, or as many as make it another.
+    """
+    taken = {*_BEFORE, *_AFTER}
+    found: dict[str, str] = {}
+    for name in names:
+        if name.casefold() not in taken:
+            found[name] = name
+            taken.add(name.casefold())
+    for name in names:
+        free = name
+        while name not in found and free.casefold() in taken:
+            free += "_"
+        taken.add(found.setdefault(name, free).casefold())
     return found
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import decimal
 import io
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import TypeAlias
@@ -26,6 +28,7 @@ _SAMPLE = 65536
 _LONGEST_FIELD = 10_000_000
 _DELIMITERS = ",;\t|"
 _BATCH_ROWS = 4096
+_HALF = re.compile("[\ud800-\udfff]")
 _FIX = "Give tables: CSV, TSV, XLSX, JSON (one object a line, or an array of objects), Parquet."
 
 
@@ -114,15 +117,33 @@ def _json(file: SourceFile, _sheet: str, most_bytes: int) -> Iterator[Row]:
 
 def _parsed(text: str, what: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_once, parse_float=_exact)
     except (ValueError, RecursionError) as error:
         raise refuse("broken_record", f"{what} is not JSON: {error}.") from error
+
+
+def _exact(text: str) -> float | str:
+    """A number; what is written where a float would be another."""
+    found = float(text)
+    return found if decimal.Decimal(repr(found)) == decimal.Decimal(text) else text
+
+
+def _once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object. Raises ValueError where a name stands twice, for one of the values would be lost."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"'{next(name for name in names if names.count(name) > 1)}' stands twice in an object")
+    return found
 
 
 def _of_object(value: object, what: str) -> Row:
     if not isinstance(value, dict):
         raise refuse("broken_record", f"{what} is no object.", "Write an object with a value for each column.")
-    return {str(name): _text(one) for name, one in value.items()}
+    row = {str(name): _text(one) for name, one in value.items()}
+    if any(_HALF.search(text) for text in (*row, *(one for one in row.values() if one))):
+        raise refuse("broken_record", f"{what} holds half a letter (\\ud800 to \\udfff alone).", "Write whole letters.")
+    return row
 
 
 def _text(value: object) -> str | None:
@@ -131,17 +152,21 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, sort_keys=True)
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, default=cell_text)
     return cell_text(value)
 
 
 def _parquet(file: SourceFile, _sheet: str, _most_bytes: int) -> Iterator[Row]:
     try:
         with file.blob.open("rb") as opened, pq.ParquetFile(opened) as table:
+            names = table.schema_arrow.names
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise refuse("broken_file", f"Two columns are called '{twice}'.", "Name each column once.")
             for batch in table.iter_batches(batch_size=_BATCH_ROWS):
                 for row in batch.to_pylist():
                     yield {name: _text(value) for name, value in row.items()}
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
         raise refuse("broken_file", f"The table cannot be read: {error}.") from error
 
 
