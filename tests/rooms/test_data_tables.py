@@ -94,6 +94,17 @@ def test_a_row_of_another_label_never_stands_in_for_one(tmp_path):
     assert output.labels == ("internal", "public")
 
 
+def test_an_example_is_of_no_row_above_the_label(tmp_path):
+    papers = {
+        "a.csv": Paper(data=b"days,fee\nnamed above,none\n", label="restricted"),
+        "b.csv": Paper(data=b"days,fee\n" + b"".join(b"%d,5\n" % day for day in range(30)), label="public"),
+    }
+    output, _, _, report, folder, _ = make(tmp_path, papers, types="fee=integer")
+    assert output.labels == ("public",)
+    assert report["columns"][0]["almost"] == {"type": "integer", "misfits": 1, "example": ""}
+    assert b"named above" not in b"".join(path.read_bytes() for path in folder.rglob("*.json*"))
+
+
 def test_all_formats_give_the_same_rows(tmp_path):
     table = [["name", "n"], ["a", 1], ["b", 2.5]]
     parquet = io.BytesIO()

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import pyarrow as pa
 
+from baray.access import Label, flows, parse_label
 from baray.text import fold_digits
 
 Value: TypeAlias = bool | int | float | str | datetime.date | datetime.datetime | None
@@ -118,13 +119,13 @@ class Column:
     nulls: int = 0
     fits: Counter[str] = field(default_factory=Counter)
     """Type -> values that are of it."""
-    misfit: dict[str, str] = field(default_factory=dict)
-    """Type -> the first value that is not of it."""
+    misfit: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Type -> label of a row -> the first value that is not of the type."""
     hopeless: set[str] = field(default_factory=set)
     """Types that so many values are not of that no more are tried."""
 
-    def take(self, text: str | None) -> None:
-        """Count one value."""
+    def take(self, text: str | None, label: str) -> None:
+        """Count one value of a row with `label`."""
         if text is None:
             self.nulls += 1
             return
@@ -136,7 +137,7 @@ class Column:
                 parse(text)
                 self.fits[kind] += 1
             except ValueError:
-                self.misfit.setdefault(kind, text)
+                self.misfit.setdefault(kind, {}).setdefault(label, text)
                 if self.values > _ENOUGH and self.fits[kind] * 2 < self.values:
                     self.hopeless.add(kind)
 
@@ -144,15 +145,19 @@ class Column:
         """The narrowest type that all values have; text for a column without values."""
         return next((kind for kind in PARSERS if self.values and self.fits[kind] == self.values), "text")
 
-    def almost(self) -> dict[str, object] | None:
-        """The type that nearly all values have, where a few keep the column text: most often mistakes of typing."""
+    def almost(self, whole: Label) -> dict[str, object] | None:
+        """The type that nearly all values have, where a few keep the column text: most often mistakes of typing.
+
+        The example is of no row above `whole`, the Dataset's label.
+        """
         if self.type() != "text" or not self.values:
             return None
         kind = max((one for one in PARSERS if one != "text"), key=lambda one: self.fits[one])
         misfits = self.values - self.fits[kind]
         if misfits * 10 > self.values:
             return None
-        return {"type": kind, "misfits": misfits, "example": self.misfit[kind]}
+        examples = (text for label, text in self.misfit[kind].items() if flows(parse_label(label), whole))
+        return {"type": kind, "misfits": misfits, "example": next(examples, "")}
 
 
 @dataclass(slots=True, kw_only=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pyarrow as pa
 
+from baray.access import join, parse_label
 from baray.catalog import Output
 from baray.core import Fault, Refused, canonical_json
 from baray.data.documents import Paper, papers_of
@@ -154,7 +155,7 @@ class _First:
             self._drop(paper, index, ("key", *fault), text=line_of(cells))
             return
         for name, value in cells.items():
-            self.known[name].take(value)
+            self.known[name].take(value, paper.label)
         self._waiting.facts.append(facts_of(paper, index))
         self._waiting.cells.append(cells)
         if len(self._waiting.facts) >= _BATCH_ROWS:
@@ -236,11 +237,12 @@ class _Second:
     def columns(self) -> list[dict[str, Any]]:
         """For `report.json`: type, unit, nulls, extremes and what nearly was another type, by column."""
         found = []
+        whole = join(parse_label(label) for label in self._first.tally.labels)
         for name, kind in self._types.items():
             told: dict[str, Any] = {"name": self._called[name], "type": kind, "key": name in self._keys}
             told |= {"unit": self._units[name]} if name in self._units else {}
             told |= self._quality[name].told(kind)
-            almost = self._first.known[name].almost() if name not in self._asked else None
+            almost = self._first.known[name].almost(whole) if name not in self._asked else None
             found.append(told | ({"almost": almost} if almost else {}))
         return found
 
