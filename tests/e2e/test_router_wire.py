@@ -235,9 +235,39 @@ def test_who_asks_before_sending_is_told_to_go_on_or_why_not(wire):
         assert caller.recv(1000).startswith(b"HTTP/1.1 200")
     head = b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % (MAX_BODY_BYTES + 1)
     assert wire.say(POST + head).startswith(b"HTTP/1.1 413")
-    # Who does not wait to be told is not told.
+    # Who does not wait to be told is not told, nor who speaks a version that does not know of it.
+    with wire.connect() as caller:
+        caller.sendall(b"POST /echo HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        time.sleep(0.1)
+        caller.sendall(b"{}")
+        assert rest(caller).startswith(b"HTTP/1.1 200")
     data = wire.say(POST + b"Connection: close\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n{}")
     assert data.startswith(b"HTTP/1.1 200")
+
+
+def test_who_was_not_told_to_go_on_is_not_answered_again(wire):
+    """They may send the body or another request next: one could be taken for the other."""
+    before = len(wire.asked)
+    with wire.connect() as caller:
+        caller.sendall(b"POST /early HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 30\r\n\r\n")
+        told = caller.recv(1000)
+        assert told.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in told
+        caller.sendall(b"x" * 30 + b"GET /smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert rest(caller) == b""
+    assert wire.asked[before:] == [("POST", "/early")]
+
+
+def test_who_hangs_up_before_being_told_to_go_on_leaves_no_trouble():
+    with running(patience=QUICK) as one:
+        with one.connect() as caller:
+            caller.sendall(POST.replace(b"echo", b"slow") + b"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+            end = time.monotonic() + 10
+            while not one.asked and time.monotonic() < end:
+                time.sleep(0.01)
+        time.sleep(0.6)  # twice as long as it takes to come to the body
+        assert one.say(b"GET /x HTTP/1.1\r\nConnection: close\r\n\r\n").startswith(b"HTTP/1.1 200")
+    assert one.trouble == []
 
 
 def test_a_body_that_nobody_wanted_is_read_over(wire):

@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
             stays=version == "1.1" and parser.should_keep_alive() and not parser.should_upgrade(),
             modern=version == "1.1",
         )
-        if headers.get("expect", "").lower() == "100-continue":
+        if version == "1.1" and headers.get("expect", "").lower() == "100-continue":
             self._receiving.invite = self._invite
         self._queue.append(self._receiving)
 
@@ -271,7 +271,8 @@ class Connection(asyncio.Protocol):
         self._drained = None
 
     def _invite(self) -> None:
-        self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if not self._transport.is_closing():
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     # Answering.
 
@@ -292,6 +293,8 @@ class Connection(asyncio.Protocol):
         finished = False
         try:
             response = _busy() if self._crowded else await self._shared.respond(one)
+            if one.invite is not None and not one.complete:
+                one.stays = False  # nobody told the caller to go on: what comes next may be the body or another request
             if isinstance(response, Response):
                 self._write(response, one)
             else:

@@ -40,7 +40,7 @@ class Incoming:
         self.stays = stays
         self.modern = modern
         self.invite: Callable[[], None] | None = None
-        """Called before the body is waited for: tells a caller who asked for it to go on."""
+        """Called once before the body is waited for: tells a caller who asked for it to go on. None then, and for others."""
         self.received = 0
         self.complete = False
         """The body has come to its end."""
@@ -99,6 +99,7 @@ class Incoming:
             raise _too_large()
         if self.invite is not None:
             self.invite()
+            self.invite = None
         try:
             async with asyncio.timeout(BODY_SECONDS):
                 while not self.complete and self.received <= MAX_BODY_BYTES:
