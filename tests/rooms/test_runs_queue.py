@@ -81,6 +81,18 @@ def test_rows_give_the_label_only_where_the_recipe_is_row_wise(home):
         assert home.get(run.id).outputs[0]["label"] == label
 
 
+def test_a_label_that_was_asked_for_is_above_what_rows_carry(home):
+    source = home.add_source("letters", {"a.txt": b"a"}, parse_label("public"))
+    asked = {"inputs": {"s": source}, "label": PUBLIC, "output_label_rule": "rows", "name": "made", "handler": "m:f"}
+    plain = home.submit(**asked)
+    assert tell(home, lease(home), "succeeded", outputs=(output(home, "made", ["public"]),))
+    raised = home.submit(**asked, raised=parse_label("restricted"))
+    assert raised.id != plain.id, "what was made without the label is not given back for it"
+    assert raised.label == "restricted"
+    assert tell(home, lease(home), "succeeded", outputs=(output(home, "made", ["public"]),))
+    assert [home.get(run.id).outputs[0]["label"] for run in (plain, raised)] == ["public", "restricted"]
+
+
 def test_an_output_whose_bytes_were_not_kept_fails_the_run(home):
     run = home.submit(handler="m:f", name="made", max_attempts=3)
     lost = output(home)

@@ -245,7 +245,7 @@ def _apply_success(tx: Tx, site: Site, result: AttemptResult, outputs: list[Outp
     inputs = _mounted(tx, run)
     mounted = join([parse_label(run.label), *(parse_label(version.label) for version in inputs)])
     # Rows carry the labels they had when they were read; what was raised since is above each of them.
-    since = join(parse_label(version.floor) for version in inputs)
+    since = join([parse_label(run.spec.get("raised", "public")), *(parse_label(version.floor) for version in inputs)])
     publications = []
     for output in outputs:
         rows = run.spec["label_rule"] == "rows" and output.labels

@@ -61,6 +61,8 @@ class RunRequest:
     """cpus, memory_bytes, time_seconds, gpus, where they differ from the defaults."""
     label: Label = PUBLIC
     """At least this label; joined with everything mounted."""
+    raised: Label = PUBLIC
+    """What is made carries at least this, whatever its rows carry: somebody asked for it by name."""
     expect_label: Label | None = None
     """Refuse unless the Run's label is this."""
     egress: tuple[str, ...] = ()
@@ -81,7 +83,7 @@ def submit(tx: Tx, site: Site, request: RunRequest) -> Run:
     Raises Refused `unexpected_label`, `egress_label`, `bad_request`, `no_sandbox`, and NotFound for a Run in `after`.
     """
     _check(tx, request)
-    label = join([request.label, *(parse_label(version.label) for version in request.inputs.values())])
+    label = join([request.label, request.raised, *(parse_label(version.label) for version in request.inputs.values())])
     _check_label(tx, request, label)
     if request.command:
         _check_command(tx, request, label)
@@ -316,6 +318,8 @@ def _freeze(request: RunRequest, label: str, today: str) -> dict[str, Any]:
         "label": label,
         "label_rule": request.output_label_rule,
         "today": today,
+        # Only where it says something, so that a spec without it keeps its digest.
+        **({"raised": str(request.raised)} if request.raised != PUBLIC else {}),
     }
 
 

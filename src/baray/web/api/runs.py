@@ -311,6 +311,7 @@ def submit_recipe(
                     "gpus": 0,
                 },
                 label=label,
+                raised=parse_label(body.label or "public"),
                 expect_label=parse_label(body.expect_label) if body.expect_label else None,
                 output_label_rule=recipe["output_label_rule"],
                 max_attempts=3,
