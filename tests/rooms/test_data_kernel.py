@@ -16,6 +16,7 @@ from baray.data.kernel import characters, measures, rules
 from baray.data.kernel.compiled import jit
 
 ENGLISH = measures.LanguageRules(stop_words=rules.STOP_WORDS["en"], line_ends=".?!\"'", least_words=3, short_line=30)
+CHINESE_END = characters.CHINESE_END
 ANY_LINE = measures.LanguageRules(stop_words=(), line_ends="", least_words=0, short_line=30)
 PIECES = (
     "the cat sat. and the dog Don't can't e.g. U.S. Mr.X foo.bar Foo.Bar http://a.bc/d a@b.cd 10km 5% $5 ... … -- a-b x,y"
@@ -72,11 +73,16 @@ def plain_counts(text: str) -> dict[str, int]:
         "newlines": text.count("\n"),
         "plain_words": len(plain),
         "plain_letters": sum(map(len, plain)),
-        "alphabetic_words": sum(any(map(str.isalpha, word)) for word in words),
+        "alphabetic_words": sum(any(map(is_letter, word)) for word in words),
         "hashes": text.count("#"),
         "ellipses": text.count("...") + text.count("…"),
         "stop_words": len(set(rules.STOP_WORDS["en"]) & set(words)),
     }
+
+
+def is_letter(character: str) -> bool:
+    """As Python has it; above the table each place in the blocks of Chinese letters, whether Python knows one there or not."""
+    return character.isalpha() if ord(character) < characters.TABLE else ord(character) < CHINESE_END
 
 
 def repeated(parts: list[str]) -> tuple[int, int]:

@@ -135,17 +135,21 @@ def test_attention_is_that_of_torch(positions, heads):
     torch.testing.assert_close(*gradients)
 
 
-def test_what_a_step_freed_the_next_one_has():
-    """In a process of its own: no page of a large piece comes empty from the system a second time."""
+def test_what_a_step_freed_later_ones_have():
+    """In a process of its own: of sixteen large pieces hardly one comes as empty pages; as glibc is set, all do.
+
+    Where a small piece came to lie behind a large one, which the random start of the heap decides, one or two are taken anew.
+    """
     program = """
 import resource, sys, torch
 from baray.train.lm.process import set_up
 if sys.argv[1] == "kept":
     set_up(threads=1, exact=True)
-torch.ones(2**26)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(4):
-    torch.ones(2**26)
+    torch.ones(2**24)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(16):
+    torch.ones(2**24)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
     kept, as_it_is = (
@@ -153,7 +157,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
         for way in ("kept", "as it is")
     )
     assert as_it_is > 1000
-    assert kept < 100
+    assert kept < as_it_is / 4
 
 
 def test_muon_makes_matrices_nearly_orthogonal():
